@@ -1,0 +1,68 @@
+#!/bin/sh
+# usage: need.sh PROGRAM...
+#
+# Sees to it that the programs are installed. Root gets what is missing from
+# Debian; anyone else is told what is missing and the command that installs it,
+# and the exit status is 1.
+#
+# An sshd that this installs serves tests only: it is neither started nor left
+# to start with the machine.
+set -eu
+
+PATH=$PATH:/usr/sbin:/sbin
+
+# package_of prints the Debian packages that a program comes with.
+package_of() {
+	case $1 in
+	sshd) echo openssh-server ;;
+	ssh | ssh-keygen) echo openssh-client ;;
+	gcc) echo gcc libc6-dev ;;
+	*) echo "$1" ;;
+	esac
+}
+
+missing=
+packages=
+for program in "$@"; do
+	if ! command -v "$program" >/dev/null 2>&1; then
+		missing="$missing $program"
+		packages="$packages $(package_of "$program")"
+	fi
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "missing:$missing" >&2
+	echo "install with: sudo apt-get install --no-install-recommends$packages" >&2
+	exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "missing:$missing (no apt-get here: install them by other means)" >&2
+	exit 1
+fi
+
+# deny_services keeps apt-get from starting what it installs, for as long as
+# this script runs: see /usr/share/doc/init-system-helpers/README.policy-rc.d.gz.
+policy=/usr/sbin/policy-rc.d
+deny_services() {
+	[ ! -e $policy ] || return 0
+	trap 'rm -f $policy' EXIT
+	trap 'exit 1' HUP INT TERM
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 755 $policy
+}
+
+install_packages() {
+	# shellcheck disable=SC2086 # words on purpose
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages </dev/null >/dev/null
+}
+
+echo "installing:$packages" >&2
+deny_services
+install_packages 2>/dev/null || { # the package lists may be missing or old
+	apt-get update -qq </dev/null
+	install_packages
+}
+case $missing in
+*" sshd"*) systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true ;;
+esac
