@@ -17,6 +17,7 @@ package_of() {
 	sshd) echo openssh-server ;;
 	ssh | ssh-keygen) echo openssh-client ;;
 	gcc) echo gcc libc6-dev ;;
+	systemd-nspawn) echo systemd-container ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -3,9 +3,10 @@ package testmachine
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/latchkey-ssh/latchkey/internal/overlay"
 )
 
 // Path returns where the test sees the machine's path. Opening it follows an
@@ -41,7 +42,7 @@ func (m *Machine) ReadFile(path string) string {
 // umask; its parents, where missing, have 0755. One that is there gets the mode.
 func (m *Machine) Mkdir(path string, mode fs.FileMode) {
 	m.t.Helper()
-	if err := makeFolder(m.files, inside(path), mode); err != nil {
+	if err := overlay.MakeFolder(m.files, inside(path), mode); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -70,19 +71,3 @@ func (m *Machine) exists(name string) bool {
 
 // inside is the path as os.Root wants it.
 func inside(path string) string { return filepath.Join(".", path) }
-
-// makeFolder makes missing parents one by one: MkdirAll would let the umask
-// have its say on each.
-func makeFolder(top *os.Root, name string, mode fs.FileMode) error {
-	err := top.Mkdir(name, 0o755)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeFolder(top, filepath.Dir(name), 0o755); err != nil {
-			return err
-		}
-		err = top.Mkdir(name, 0o755)
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return top.Chmod(name, mode)
-}

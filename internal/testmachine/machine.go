@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey-ssh/latchkey/internal/overlay"
 )
 
 // Machine is a throw-away machine. Its methods fail the test that made it when
@@ -37,17 +39,17 @@ func New(t testing.TB) *Machine {
 
 func newMachine(t testing.TB, lower string) *Machine {
 	t.Helper()
-	if !inOwnNamespace() {
+	if !overlay.InOwnNamespace() {
 		t.Fatal("testmachine: no mount namespace of its own (see the start of this test's output)")
 	}
-	// Not t.TempDir: that one deletes by content, see dismantle.
+	// Not t.TempDir: that one deletes by content, see overlay.Dismantle.
 	dir, err := os.MkdirTemp("", "latchkey-machine-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &Machine{t: t}
 	t.Cleanup(func() { m.takeAway(dir) })
-	if m.Root, err = assemble(dir, lower); err != nil {
+	if m.Root, err = overlay.Assemble(dir, lower); err != nil {
 		t.Fatalf("testmachine: %v", err)
 	}
 	if m.files, err = os.OpenRoot(m.Root); err != nil {
@@ -62,11 +64,11 @@ func newMachine(t testing.TB, lower string) *Machine {
 func (m *Machine) takeAway(dir string) {
 	m.t.Helper()
 	m.StopSSHD()
-	endProcessesIn(m.Root)
+	overlay.EndProcessesIn(m.Root)
 	if m.files != nil {
 		_ = m.files.Close()
 	}
-	if err := dismantle(dir); err != nil {
+	if err := overlay.Dismantle(dir); err != nil {
 		m.t.Errorf("testmachine: %v", err)
 	}
 }

@@ -3,52 +3,16 @@ package testmachine
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/latchkey-ssh/latchkey/internal/overlay"
 )
 
-// namespaceEnv names the mount namespace that a test binary made for itself
-// before it started over, as /proc/self/ns/mnt shows it.
-const namespaceEnv = "LATCHKEY_TEST_MOUNTS"
-
-// init moves the test binary into a mount namespace of its own, for which it
-// has to start over: a namespace belongs to a thread, only exec makes it that
-// of the whole process. It is an init and not a function that each TestMain
+// init moves the test binary into a mount namespace of its own. It is an init and not a function that each TestMain
 // calls because a forgotten call would put mounts on the real machine.
 func init() {
-	if !testing.Testing() || os.Geteuid() != 0 || inOwnNamespace() {
+	if !testing.Testing() || os.Geteuid() != 0 || overlay.InOwnNamespace() {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "testmachine: %v\n", restartInOwnNamespace())
-}
-
-// inOwnNamespace compares instead of trusting the variable, which also reaches
-// children that were moved elsewhere.
-func inOwnNamespace() bool {
-	current, err := os.Readlink("/proc/self/ns/mnt")
-	return err == nil && os.Getenv(namespaceEnv) == current
-}
-
-// restartInOwnNamespace returns only if that failed.
-func restartInOwnNamespace() error {
-	runtime.LockOSThread() // the calling thread is the one that becomes the process
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare mount namespace: %w", err)
-	}
-	// Slave rather than private: what is unmounted outside is not held here.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("detach mount namespace: %w", err)
-	}
-	current, err := os.Readlink("/proc/thread-self/ns/mnt")
-	if err != nil {
-		return fmt.Errorf("read mount namespace: %w", err)
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find test binary: %w", err)
-	}
-	env := append(os.Environ(), namespaceEnv+"="+current)
-	return fmt.Errorf("start %s again: %w", program, unix.Exec(program, os.Args, env))
+	fmt.Fprintf(os.Stderr, "testmachine: %v\n", overlay.EnterOwnNamespace())
 }

@@ -1,7 +1,6 @@
 package testmachine
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -82,22 +81,4 @@ func (m *Machine) account(user string) (home string, uid, gid int) {
 	}
 	m.t.Fatalf("the machine has no user %s", user)
 	return "", 0, 0
-}
-
-// endProcessesIn ends what still runs below root: sessions outlive the sshd
-// that started them, and a shell that hangs would outlive the test.
-func endProcessesIn(root string) {
-	links, err := filepath.Glob("/proc/[0-9]*/root")
-	if err != nil || root == "" {
-		return
-	}
-	for _, link := range links {
-		if target, err := os.Readlink(link); err != nil || target != root {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-		if err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
-		}
-	}
 }

@@ -1,4 +1,9 @@
-package testmachine
+// Package overlay makes throw-away machines: an overlay of a file tree in which
+// accounts, an sshd and all else can be changed, and of which nothing is left.
+//
+// The process that makes one first moves into a mount namespace of its own, so
+// that the real machine never sees a mount, however the process ends.
+package overlay
 
 import (
 	"errors"
@@ -33,9 +38,9 @@ var deviceNodes = map[string]struct {
 	"tty":     {5, 0},
 }
 
-// assemble mounts a machine over lower and returns its root. All that it
+// Assemble mounts a machine over lower and returns its root. All that it
 // writes is in one tmpfs mounted on dir, so that one unmount takes it away.
-func assemble(dir, lower string) (root string, err error) {
+func Assemble(dir, lower string) (root string, err error) {
 	if err := mount(dir, "tmpfs", "mode=755"); err != nil {
 		return "", err
 	}
@@ -70,7 +75,7 @@ func hideFolders(upper string) error {
 	}
 	defer top.Close()
 	for name, mode := range ownFolders {
-		if err := makeFolder(top, name, mode); err != nil {
+		if err := MakeFolder(top, name, mode); err != nil {
 			return err
 		}
 		path := filepath.Join(upper, name)
@@ -107,10 +112,10 @@ func makeDev(dev string) error {
 	return mount(pts, "devpts", "newinstance,ptmxmode=0666,mode=620,gid=5")
 }
 
-// dismantle takes everything mounted on dir away. The folder is removed only
+// Dismantle takes everything mounted on dir away. The folder is removed only
 // if it is empty: never by its content, which would be the machine's tree if
 // an unmount had failed.
-func dismantle(dir string) error {
+func Dismantle(dir string) error {
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}
@@ -122,4 +127,20 @@ func mount(target, kind, options string) error {
 		return fmt.Errorf("mount %s on %s: %w", kind, target, err)
 	}
 	return nil
+}
+
+// MakeFolder makes missing parents one by one: MkdirAll would let the umask
+// have its say on each.
+func MakeFolder(top *os.Root, name string, mode fs.FileMode) error {
+	err := top.Mkdir(name, 0o755)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := MakeFolder(top, filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		err = top.Mkdir(name, 0o755)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return top.Chmod(name, mode)
 }

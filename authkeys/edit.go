@@ -1,0 +1,209 @@
+package authkeys
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/latchkey-ssh/latchkey/internal/asuser"
+	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
+)
+
+// MaxSize is the size in bytes above which a keys file is neither read nor
+// written.
+const MaxSize = 16 << 20
+
+// A FileID tells one state of a keys file from another without its content. The
+// zero FileID is that of no file.
+type FileID atomicfile.ID
+
+// A Change is what Edit did.
+type Change struct {
+	Before, After []byte
+	Changed       bool // the file was written: with other content, mode or owner
+}
+
+// Read returns the content of the keys file. A missing file, or a missing folder
+// on the way to it, is no bytes and the zero FileID.
+//
+// The file is read with the credentials of its user and never leads out of the
+// home; see Edit.
+func Read(ctx context.Context, l Location) ([]byte, FileID, error) {
+	var snapshot *atomicfile.Snapshot
+	err := l.visit(ctx, func(p *place) (err error) {
+		snapshot, err = p.read()
+		return err
+	})
+	if err != nil {
+		return nil, FileID{}, fmt.Errorf("read %s: %w", l.Path, l.explain(err))
+	}
+	if snapshot == nil {
+		return nil, FileID{}, nil
+	}
+	return snapshot.Data, FileID(snapshot.ID), nil
+}
+
+// Edit replaces the content of the keys file by what edit makes of it. Where
+// edit returns what was there, nothing is written.
+//
+// A file below the home is reached by descriptors alone, with the credentials of
+// its user, without leaving the home; a symbolic link within it is kept and what
+// it points to is edited. A missing folder is made with mode 0700. Any other
+// file is written as root and given to the user, if all folders on the way are
+// root's alone. Only a regular file of up to MaxSize is touched.
+//
+// The new file has mode 0600 and belongs to the user. It takes the place of the
+// old one at once, so that nobody ever finds it missing, half written or readable
+// by others, and only if the old one is still what edit was given: otherwise
+// edit is asked again. A file that holds the managed block and has the right
+// content is still written when its owner is another or its mode is looser.
+// A file that becomes empty stays: an empty one grants nothing, and removing it
+// would undo more than was asked.
+//
+// edit runs as the user, maybe several times, and must do nothing but compute.
+// When ctx ends, Edit returns though the file system may hang; nothing is
+// changed after that.
+func Edit(ctx context.Context, l Location, edit func(*File) ([]byte, error)) (Change, error) {
+	change, err := l.edit(ctx, edit)
+	if errors.Is(err, errNoFolder) {
+		change, err = l.editInNewFolder(ctx, edit)
+	}
+	if err != nil {
+		return Change{}, fmt.Errorf("edit %s: %w", l.Path, l.explain(err))
+	}
+	return change, nil
+}
+
+// visit runs f at the place of the file with the right credentials. The root is
+// opened without them: its path is the operator's, and an image may be mounted
+// where its users cannot go.
+func (l Location) visit(ctx context.Context, f func(*place) error) error {
+	root, err := os.OpenRoot(l.Root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return asuser.Do(ctx, l.credentials(), func() error {
+		p, err := l.open(root)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		return f(p)
+	})
+}
+
+func (l Location) credentials() asuser.Credentials {
+	if !l.belowHome() {
+		return asuser.Credentials{Groups: []int{}}
+	}
+	return asuser.Credentials{UID: l.UID, GID: l.GID, Groups: l.Groups}
+}
+
+// maxTries bounds the contest with somebody who edits the file over and over.
+const maxTries = 100
+
+var errContested = errors.New("somebody else keeps changing it: try again later")
+
+func (l Location) edit(ctx context.Context, edit func(*File) ([]byte, error)) (Change, error) {
+	var change Change
+	err := l.visit(ctx, func(p *place) (err error) {
+		for range maxTries {
+			change, err = l.editOnce(ctx, p, edit)
+			if !errors.Is(err, atomicfile.ErrChanged) {
+				return err
+			}
+		}
+		return errContested
+	})
+	if err != nil {
+		return Change{}, err
+	}
+	return change, nil
+}
+
+// errNoFolder means that there is something to write and no folder for it.
+var errNoFolder = errors.New("the folder does not exist: create it")
+
+func (l Location) editOnce(ctx context.Context, p *place, edit func(*File) ([]byte, error)) (Change, error) {
+	old, err := p.read()
+	if err != nil {
+		return Change{}, err
+	}
+	var change Change
+	if old != nil {
+		change.Before = old.Data
+	}
+	if change.After, err = edit(Parse(change.Before)); err != nil {
+		return Change{}, err
+	}
+	if l.settled(old, change.After) {
+		return change, nil
+	}
+	if len(change.After) > MaxSize {
+		return Change{}, &atomicfile.SizeError{Name: p.name, Limit: MaxSize}
+	}
+	change.Changed = true
+	return change, l.write(ctx, p, change.After, old)
+}
+
+// settled reports whether there is nothing to write.
+func (l Location) settled(old *atomicfile.Snapshot, after []byte) bool {
+	if old == nil {
+		return len(after) == 0
+	}
+	if !bytes.Equal(old.Data, after) {
+		return false
+	}
+	private := old.Mode&^0o600 == 0 && old.UID == l.UID
+	return private || len(Parse(after).Managed()) == 0
+}
+
+func (l Location) write(ctx context.Context, p *place, data []byte, old *atomicfile.Snapshot) error {
+	folder, err := p.openFolder()
+	if errors.Is(err, fs.ErrNotExist) {
+		return errNoFolder
+	}
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	options := []atomicfile.Option{atomicfile.Over(old), atomicfile.Before(ctx.Err)}
+	if !l.belowHome() {
+		options = append(options, atomicfile.Owner(l.UID, l.GID))
+	}
+	return atomicfile.Replace(folder, p.name, data, 0o600, options...)
+}
+
+// read returns nil where there is no file.
+func (p *place) read() (*atomicfile.Snapshot, error) {
+	folder, err := p.openFolder()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	snapshot, err := atomicfile.Read(folder, p.name, MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return snapshot, err
+}
+
+// explain adds what to do where the system's words alone do not tell.
+func (l Location) explain(err error) error {
+	if errors.Is(err, fs.ErrPermission) && !errors.Is(err, asuser.ErrNotPermitted) {
+		return fmt.Errorf("%w: user %s has no access to it, so sshd has none; chown and chmod it", err, l.User)
+	}
+	return err
+}
+
+func ownerOf(info os.FileInfo) int {
+	return int(info.Sys().(*syscall.Stat_t).Uid)
+}
