@@ -1,0 +1,341 @@
+package sshd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
+)
+
+// DropIn is the file that holds the policy where sshd_config includes its
+// folder. The name sorts before every other, because the first value that sshd
+// reads wins.
+const DropIn = "/etc/ssh/sshd_config.d/00-latchkey.conf"
+
+// Policy is what latchkey asks of sshd. The zero value asks for nothing.
+type Policy struct {
+	// Closed turns off both methods that carry a password.
+	Closed bool
+	// Guard repeats it for every Match block: of the blocks that match, the
+	// first to set a keyword wins, so a "Match all" ahead of the others holds
+	// against all of them.
+	Guard bool
+	// keysFile replaces AuthorizedKeysFile for everybody; only ever part of a
+	// candidate.
+	keysFile string
+}
+
+// Layout is where in sshd's configuration a policy has to be written to have
+// effect.
+type Layout string
+
+// The two layouts.
+const (
+	LayoutDropIn   Layout = "drop-in"   // a file of our own, by an Include of the main file
+	LayoutMainFile Layout = "main-file" // marked blocks in the main file
+)
+
+// Marks of the blocks in the main file. The guard mark with an addition says
+// that the newline before it is ours too.
+const (
+	policyBegin    = "# BEGIN latchkey password policy (latchkeyd puts this back and takes it away)"
+	policyEnd      = "# END latchkey password policy"
+	guardBegin     = "# BEGIN latchkey password guard (latchkeyd puts this back and takes it away)"
+	guardBeginNL   = "# BEGIN latchkey password guard, with the newline before it (latchkeyd puts this back and takes it away)"
+	guardEnd       = "# END latchkey password guard"
+	dropInPreamble = `# Written by latchkeyd: a key pair is bound to this instance, so password logon
+# is off. Edits are undone; the file goes when the key pair is unbound. See
+# latchkey(8), and "latchkey status" for the proof.
+`
+)
+
+// globals are the lines that hold where no Match block does. The third is for
+// releases before 8.7, where it is an option of its own.
+func (p Policy) globals() string {
+	var text strings.Builder
+	if p.keysFile != "" {
+		fmt.Fprintf(&text, "AuthorizedKeysFile %s\nAuthorizedKeysCommand none\n", p.keysFile)
+	}
+	if p.Closed {
+		text.WriteString("PasswordAuthentication no\nKbdInteractiveAuthentication no\nChallengeResponseAuthentication no\n")
+	}
+	return text.String()
+}
+
+// guard is the Match block that holds against all others.
+func (p Policy) guard() string {
+	var text strings.Builder
+	if p.keysFile != "" {
+		fmt.Fprintf(&text, "\tAuthorizedKeysFile %s\n\tAuthorizedKeysCommand none\n", p.keysFile)
+	}
+	if p.Closed && p.Guard {
+		text.WriteString("\tPasswordAuthentication no\n\tKbdInteractiveAuthentication no\n")
+	}
+	if text.Len() == 0 {
+		return ""
+	}
+	return "Match all\n" + text.String()
+}
+
+// empty tells whether the policy asks for nothing.
+func (p Policy) empty() bool { return p.globals() == "" }
+
+// dropIn is the policy as a file of its own; nil when it asks for nothing.
+func (p Policy) dropIn() []byte {
+	if p.empty() {
+		return nil
+	}
+	return []byte(dropInPreamble + p.globals() + p.guard())
+}
+
+// Files are the two files that a policy can be in.
+type Files struct {
+	Main   []byte // the main configuration file
+	DropIn []byte // nil when there is none
+
+	config string // path of the main file
+	text   *Text
+}
+
+// maxConfig is far above any real sshd_config.
+const maxConfig = 4 << 20
+
+// ReadFiles reads what is there.
+func (d *Daemon) ReadFiles() (*Files, error) {
+	main, err := readBounded(d.path(d.Config))
+	if err != nil {
+		return nil, fmt.Errorf("read sshd's configuration: %w", err)
+	}
+	dropIn, err := readBounded(d.path(DropIn))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the drop-in: %w", err)
+	}
+	text, err := ReadText(d.Root, d.Config)
+	if err != nil {
+		return nil, err
+	}
+	return &Files{Main: main, DropIn: dropIn, config: d.Config, text: text}, nil
+}
+
+// Text is the whole configuration as text.
+func (f *Files) Text() *Text { return f.text }
+
+// readBounded reads a regular file of sane size.
+func readBounded(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	if info.Size() > maxConfig {
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxConfig>>20)
+	}
+	data, err := os.ReadFile(name)
+	if data == nil && err == nil {
+		data = []byte{}
+	}
+	return data, err
+}
+
+// With returns the files as they have to be for p: p in the one layout that
+// has effect, no trace of it in the other, every other byte as it was.
+func (f *Files) With(p Policy) *Files {
+	next := &Files{Main: withoutBlocks(f.Main), config: f.config, text: f.text}
+	switch {
+	case p.empty():
+	case f.Layout(p) == LayoutDropIn:
+		next.DropIn = p.dropIn()
+	default:
+		next.Main = withBlocks(next.Main, p)
+	}
+	return next
+}
+
+// Equal tells whether both files hold the same bytes.
+func (f *Files) Equal(other *Files) bool {
+	return bytes.Equal(f.Main, other.Main) && bytes.Equal(f.DropIn, other.DropIn) &&
+		(f.DropIn == nil) == (other.DropIn == nil)
+}
+
+// Holds tells whether anything of ours is in the files.
+func (f *Files) Holds() bool {
+	return f.DropIn != nil || !bytes.Equal(f.Main, withoutBlocks(f.Main))
+}
+
+// Layout is where p has effect. The drop-in does where an Include of the main
+// file reaches it before any value of ours was set, or where the guard can
+// make up for that. Only the two keywords that a Match block may hold can be
+// made up for.
+func (f *Files) Layout(p Policy) Layout {
+	include, reached := f.text.IncludeReaching(path.Dir(DropIn))
+	if !reached {
+		return LayoutMainFile
+	}
+	for _, d := range f.text.Directives {
+		if d.Match != nil || d.File != include.File || d.Line >= include.Line {
+			continue
+		}
+		switch {
+		case d.Keyword == "challengeresponseauthentication":
+			return LayoutMainFile
+		case isPasswordKeyword(d.Keyword) && !p.Guard:
+			return LayoutMainFile
+		}
+	}
+	return LayoutDropIn
+}
+
+// isPasswordKeyword tells the keywords that decide over passwords.
+func isPasswordKeyword(keyword string) bool {
+	return slices.Contains([]string{
+		"passwordauthentication", "kbdinteractiveauthentication", "challengeresponseauthentication", "skeyauthentication",
+	}, keyword)
+}
+
+// withBlocks is main with p in marked blocks: global lines at the very top,
+// where nothing was set before, and the guard directly before the first Match,
+// since a Match at the top would swallow every global line below it.
+func withBlocks(main []byte, p Policy) []byte {
+	top := policyBegin + "\n" + p.globals() + policyEnd + "\n"
+	guard := p.guard()
+	if guard == "" {
+		return append([]byte(top), main...)
+	}
+	guard += guardEnd + "\n"
+	at := firstMatch(main)
+	if at == len(main) && at > 0 && main[at-1] != '\n' {
+		guard = "\n" + guardBeginNL + "\n" + guard
+	} else {
+		guard = guardBegin + "\n" + guard
+	}
+	return slices.Concat([]byte(top), main[:at], []byte(guard), main[at:])
+}
+
+// firstMatch is the offset of the first Match line, or the end.
+func firstMatch(main []byte) int {
+	offset := 0
+	for line := range bytes.Lines(main) {
+		if keyword, _, err := splitKeyword(string(line)); err == nil && strings.EqualFold(keyword, "match") {
+			return offset
+		}
+		offset += len(line)
+	}
+	return len(main)
+}
+
+// withoutBlocks is main without our blocks, the bytes around them untouched.
+// A block whose end is missing is only as long as the lines we would have
+// written, so that it can never swallow an administrator's.
+func withoutBlocks(main []byte) []byte {
+	var out []byte
+	end := ""
+	for line := range bytes.Lines(main) {
+		text := strings.TrimRight(string(line), "\r\n")
+		switch {
+		case text == policyBegin:
+			end = policyEnd
+		case text == guardBegin:
+			end = guardEnd
+		case text == guardBeginNL:
+			end = guardEnd
+			out = bytes.TrimSuffix(out, []byte("\n"))
+		case end != "" && text == end:
+			end = ""
+		case end != "" && isOwnLine(text):
+		default:
+			end = ""
+			if text != policyEnd && text != guardEnd {
+				out = append(out, line...)
+			}
+		}
+	}
+	return out
+}
+
+// isOwnLine tells the lines that stand in our blocks.
+func isOwnLine(text string) bool {
+	own := Policy{Closed: true, Guard: true}
+	return slices.Contains(strings.Split(own.globals()+own.guard(), "\n"), text)
+}
+
+// Path is the main file's path below Root.
+func (f *Files) Path() string { return f.config }
+
+// Foreign is everything in the configuration that is not ours: the main file
+// without our blocks and every directive of the files it includes. It is for
+// telling whether anything has changed.
+func (f *Files) Foreign() any {
+	var included []Directive
+	for _, d := range f.text.Directives {
+		if d.File != f.config && d.File != DropIn {
+			included = append(included, d)
+		}
+	}
+	return struct {
+		Main     []byte
+		Included []Directive
+	}{withoutBlocks(f.Main), included}
+}
+
+// Write brings the instance's files from what they are to next.
+func (d *Daemon) Write(from, next *Files) error {
+	if !bytes.Equal(from.Main, next.Main) {
+		info, err := os.Stat(d.path(d.Config))
+		if err != nil {
+			return fmt.Errorf("write sshd's configuration: %w", err)
+		}
+		if err := replaceFile(d.path(d.Config), next.Main, info.Mode().Perm()); err != nil {
+			return fmt.Errorf("write sshd's configuration: %w", err)
+		}
+	}
+	switch {
+	case next.DropIn == nil && from.DropIn == nil, bytes.Equal(from.DropIn, next.DropIn) && (from.DropIn == nil) == (next.DropIn == nil):
+		return nil
+	case next.DropIn == nil:
+		return removeFile(d.path(DropIn))
+	}
+	if err := os.MkdirAll(d.path(path.Dir(DropIn)), 0o755); err != nil {
+		return fmt.Errorf("write the drop-in: %w", err)
+	}
+	if err := replaceFile(d.path(DropIn), next.DropIn, 0o644); err != nil {
+		return fmt.Errorf("write the drop-in: %w", err)
+	}
+	return nil
+}
+
+// replaceFile replaces one of sshd's files. A symbolic link is followed: an
+// administrator may keep the main file elsewhere.
+func replaceFile(name string, data []byte, mode os.FileMode) error {
+	resolved, err := filepath.EvalSymlinks(name)
+	if err == nil {
+		name = resolved
+	}
+	dir, err := os.OpenRoot(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return atomicfile.Replace(dir, filepath.Base(name), data, mode)
+}
+
+// removeFile removes a file for good: its folder is synced.
+func removeFile(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("take the drop-in away: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return fmt.Errorf("take the drop-in away: %w", err)
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

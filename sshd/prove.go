@@ -1,0 +1,154 @@
+package sshd
+
+import (
+	"context"
+	"sync"
+)
+
+// Subject is what a proof is about: who is to log in, with which keys, and
+// the file that sshd is to find them in.
+type Subject struct {
+	User     string
+	UID      int
+	Home     string
+	Keys     []PublicKey
+	KeysFile string // path below Root, as sshd names it
+}
+
+// Proof is what a real sshd said of a configuration.
+type Proof struct {
+	Key      Verdict  // question (a): would it take every key? The worst answer counts
+	Logon    Verdict  // question (c): does a whole logon go through?
+	Methods  []string // what it offers besides
+	Password Verdict  // Accepted: a password method is still offered, or effective from some address; Refused: none is
+	Causes   []Cause  // why not, as far as sshd, its configuration and its log tell
+	HostKey  []byte   // blob of the instance's host key
+	Version  string   // sshd's identification
+}
+
+// KeyWorks tells whether nothing is left to doubt: the key is accepted, the
+// account logs in, and no cause against it was found.
+func (p *Proof) KeyWorks() bool {
+	return p.Key == Accepted && p.Logon == Accepted && len(p.Causes) == 0
+}
+
+// Closes tells whether the key works and passwords do not.
+func (p *Proof) Closes() bool { return p.KeyWorks() && p.Password == Refused }
+
+// Undecided tells whether nothing speaks against the key, and nothing proves
+// it either: the questions could not be asked.
+func (p *Proof) Undecided() bool {
+	return p.Key != Refused && p.Logon != Refused && (p.Key == Unknown || p.Logon == Unknown || p.Password == Unknown)
+}
+
+// AddCause adds what was found out elsewhere to speak against the key.
+func (p *Proof) AddCause(c Cause) { p.Causes = addCauses(p.Causes, c) }
+
+// Prove asks the three questions of a candidate. They are independent, so they
+// are asked at the same time.
+func (d *Daemon) Prove(ctx context.Context, c *Candidate, s Subject) *Proof {
+	p := &prover{daemon: d, candidate: c, subject: s, answers: make([]Answer, len(s.Keys)), logs: make([][]string, len(s.Keys)+1)}
+	var group sync.WaitGroup
+	for i := range s.Keys {
+		group.Go(func() { p.query(ctx, i) })
+	}
+	group.Go(func() { p.logon(ctx) })
+	group.Go(func() { p.effective(ctx) })
+	group.Wait()
+	return p.proof()
+}
+
+// prover gathers the answers, each in a place of its own.
+type prover struct {
+	daemon    *Daemon
+	candidate *Candidate
+	subject   Subject
+	answers   []Answer
+	logs      [][]string // sshd's own account of each conversation, the logon's last
+	logonSays Verdict
+	logonWhy  string
+	configs   []Config // from loopback, from outside
+	configErr error
+}
+
+func (p *prover) query(ctx context.Context, i int) {
+	p.answers[i], p.logs[i] = p.daemon.QueryInetd(ctx, p.candidate.Config, p.subject.User, &p.subject.Keys[i])
+}
+
+func (p *prover) logon(ctx context.Context) {
+	p.logonSays, p.logonWhy, p.logs[len(p.logs)-1] =
+		p.daemon.LogonInetd(ctx, p.candidate.Logon, p.subject.User, p.candidate.Key)
+}
+
+func (p *prover) effective(ctx context.Context) {
+	p.configs, p.configErr = p.daemon.BothEffective(ctx, p.candidate.Config, p.subject.User)
+}
+
+// BothEffective is the effective configuration of user's logon from loopback
+// and from outside, question (b).
+func (d *Daemon) BothEffective(ctx context.Context, config, user string) ([]Config, error) {
+	port := d.configuredPort(config)
+	connections := []Connection{FromLoopback(user, port), FromOutside(user, port)}
+	configs := make([]Config, len(connections))
+	errs := make([]error, len(connections))
+	var group sync.WaitGroup
+	for i, conn := range connections {
+		group.Go(func() { configs[i], errs[i] = d.Effective(ctx, config, conn) })
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return configs, nil
+}
+
+// proof weighs the answers.
+func (p *prover) proof() *Proof {
+	proof := &Proof{Key: p.worstKey(), Logon: p.logonSays, Password: p.password()}
+	if len(p.answers) > 0 {
+		proof.Methods, proof.HostKey, proof.Version = p.answers[0].Methods, p.answers[0].HostKey, p.answers[0].Version
+	}
+	proof.Causes = p.causes()
+	return proof
+}
+
+// worstKey is Accepted only when every key is.
+func (p *prover) worstKey() Verdict {
+	verdict := Accepted
+	for _, a := range p.answers {
+		switch a.Key {
+		case Refused:
+			return Refused
+		case Unknown:
+			verdict = Unknown
+		}
+	}
+	if len(p.answers) == 0 {
+		return Unknown
+	}
+	return verdict
+}
+
+// password is Refused only when both the configuration and the server itself
+// say that no password is asked for.
+func (p *prover) password() Verdict {
+	if p.configErr != nil || len(p.answers) == 0 {
+		return Unknown
+	}
+	for _, config := range p.configs {
+		if config.AllowsPassword() {
+			return Accepted
+		}
+	}
+	for _, a := range p.answers {
+		if a.OffersPassword() {
+			return Accepted
+		}
+		if a.Methods == nil {
+			return Unknown
+		}
+	}
+	return Refused
+}

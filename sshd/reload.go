@@ -1,0 +1,159 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/latchkey-ssh/latchkey/systemd"
+)
+
+// Listener is what became of a reload, or where the running sshd stands.
+type Listener string
+
+// What there can be.
+const (
+	ListenerReloaded   Listener = "reloaded"         // it has read its configuration again
+	ListenerOnDemand   Listener = "socket-activated" // started for each connection, or by the first: reads it then
+	ListenerNotThere   Listener = "not running"      // will read it when it starts
+	reloadTimeout               = 10 * time.Second
+	pidFilePoll                 = 2 * time.Millisecond
+	pidFileWait                 = 3 * time.Second
+	defaultPIDFile              = "/run/sshd.pid"
+	maxPIDFile                  = 64
+	noPIDFile                   = "none"
+	sshdBinary                  = "sshd"
+	embeddedSSHDBinary          = "latchkey-sshd"
+)
+
+// Reload makes the running sshd read its configuration again: through systemd
+// where systemd runs it, else by SIGHUP to the process in its pid file. It
+// returns once the listener listens again. The caller has asked Test before: a
+// listener that is reloaded with a configuration it refuses is gone.
+func (d *Daemon) Reload(ctx context.Context, config Config) (Listener, error) {
+	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
+	defer cancel()
+	watch := d.watchPIDFile(config)
+	if d.Root == "/" && systemd.Booted() {
+		unit, err := systemd.FindSSHD(ctx)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("ask systemd about sshd: %w", err)
+		case unit.Service != "":
+			if err := systemd.Reload(ctx, unit.Service); err != nil {
+				return "", err
+			}
+			return ListenerReloaded, watch.renewed(ctx)
+		case unit.Socket != "":
+			return ListenerOnDemand, nil
+		}
+	}
+	return d.signal(ctx, watch)
+}
+
+// signal sends SIGHUP to the listener in the pid file.
+func (d *Daemon) signal(ctx context.Context, watch pidFile) (Listener, error) {
+	pid, err := watch.listener()
+	if err != nil || pid == 0 {
+		return ListenerNotThere, err
+	}
+	if err := unix.Kill(pid, unix.SIGHUP); err != nil {
+		return "", fmt.Errorf("signal sshd (pid %d) to reload: %w", pid, err)
+	}
+	return ListenerReloaded, watch.renewed(ctx)
+}
+
+// Running tells whether a listener is there to be asked.
+func (d *Daemon) Running(ctx context.Context, config Config) (bool, error) {
+	if d.Root == "/" && systemd.Booted() {
+		unit, err := systemd.FindSSHD(ctx)
+		if err != nil {
+			return false, fmt.Errorf("ask systemd about sshd: %w", err)
+		}
+		if unit.Service != "" || unit.Socket != "" {
+			return true, nil
+		}
+	}
+	pid, err := d.watchPIDFile(config).listener()
+	return pid != 0, err
+}
+
+// pidFile is sshd's pid file as it was when we looked. sshd writes it anew
+// after each SIGHUP, once it listens.
+type pidFile struct {
+	path   string
+	before os.FileInfo
+}
+
+func (d *Daemon) watchPIDFile(config Config) pidFile {
+	name := defaultPIDFile
+	if values := config["pidfile"]; len(values) > 0 {
+		name = values[0]
+	}
+	if strings.EqualFold(name, noPIDFile) {
+		return pidFile{}
+	}
+	file := pidFile{path: d.path(name)}
+	file.before, _ = os.Stat(file.path)
+	return file
+}
+
+// listener is the process in the pid file, 0 when there is none: no file, a
+// stale one, or one whose number belongs to another program by now.
+func (f pidFile) listener() (int, error) {
+	if f.path == "" {
+		return 0, nil
+	}
+	data, err := os.ReadFile(f.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read sshd's pid file: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:min(len(data), maxPIDFile)])))
+	if err != nil || pid <= 1 || !isSSHD(pid) {
+		return 0, nil
+	}
+	return pid, nil
+}
+
+// isSSHD tells whether the process runs an sshd program, also one that a
+// package upgrade has replaced.
+func isSSHD(pid int) bool {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return false
+	}
+	base := filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+	return base == sshdBinary || base == embeddedSSHDBinary
+}
+
+// renewed waits until the pid file was written anew. A listener without one,
+// or one that does not renew it, is given the time that it needs at most.
+func (f pidFile) renewed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pidFileWait)
+	defer cancel()
+	tick := time.NewTicker(pidFilePoll)
+	defer tick.Stop()
+	for f.path != "" && !f.isNew() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil // the listener itself is asked next, and has the last word
+		}
+	}
+	return nil
+}
+
+func (f pidFile) isNew() bool {
+	now, err := os.Stat(f.path)
+	return err == nil && (f.before == nil || !os.SameFile(now, f.before) || !now.ModTime().Equal(f.before.ModTime()))
+}
