@@ -1,0 +1,183 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// Config is an sshd_config as this server obeys it.
+type Config struct {
+	root  string
+	text  *sshd.Text
+	given bool // something was configured; else Options say what is offered
+}
+
+// LoadConfig reads the sshd_config path below root, with overrides, lines as for sshd's -o, in front of it.
+// The path "none" stands for an empty file, "" for no configuration at all. An error names file and line. It stands for what sshd -t refuses, and for what this server
+// cannot honour although logins would be restricted by it.
+func LoadConfig(root, path string, overrides ...string) (*Config, error) {
+	c := &Config{root: root, text: &sshd.Text{}, given: path != "" || len(overrides) > 0}
+	if path != "" && path != "none" {
+		text, err := sshd.ReadText(root, path)
+		if err != nil {
+			return nil, err
+		}
+		c.text = text
+	}
+	var before []sshd.Directive
+	for i, line := range overrides {
+		d, err := sshd.ParseDirective(line)
+		if err != nil {
+			return nil, fmt.Errorf("option %d: %w", i+1, err)
+		}
+		d.File, d.Line = "option", i+1
+		before = append(before, d)
+	}
+	c.text.Directives = slices.Concat(before, c.text.Directives)
+	return c, c.check()
+}
+
+// check looks at every line, in whatever Match block, and at every Match line.
+func (c *Config) check() error {
+	for _, d := range c.text.Directives {
+		if err := checkDirective(d); err != nil {
+			return fmt.Errorf("%s: %w", d.Position(), err)
+		}
+	}
+	_, err := c.text.Effective(sshd.Connection{})
+	return err
+}
+
+func checkDirective(d sshd.Directive) error {
+	s, known := settingNamed(d.Name())
+	switch {
+	case d.Keyword == "include":
+		return nil
+	case !known:
+		return fmt.Errorf("unknown keyword %s", d.Keyword)
+	case len(d.Args) == 0:
+		return fmt.Errorf("no argument after %s", d.Keyword)
+	case d.Match != nil && s.global && !slices.ContainsFunc(d.Match.Criteria, func(c sshd.Criterion) bool { return c.Name == "all" }):
+		return fmt.Errorf("%s is not allowed within a Match block", d.Keyword)
+	case s.words != nil && !slices.Contains(s.words, strings.ToLower(d.Args[0])):
+		return fmt.Errorf("%s %s: expected one of %s", d.Keyword, d.Args[0], strings.Join(s.words, ", "))
+	case s.words != nil && len(d.Args) > 1:
+		return fmt.Errorf("%s: more than one argument", d.Keyword)
+	case s.number && !isNumber(d.Args[0]):
+		return fmt.Errorf("%s %s: expected a number", d.Keyword, d.Args[0])
+	case s.refused && !strings.EqualFold(d.Args[0], "none"):
+		return fmt.Errorf("%s is not supported by this server, only by sshd", d.Keyword)
+	case d.Keyword == "allowusers" || d.Keyword == "denyusers":
+		return checkUserPatterns(d.Args)
+	}
+	return nil
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 31)
+	return err == nil
+}
+
+// checkUserPatterns refuses a malformed network, which would otherwise match nobody and so deny nobody.
+func checkUserPatterns(patterns []string) error {
+	for _, pattern := range patterns {
+		_, from, hasHost := strings.Cut(pattern, "@")
+		if !hasHost {
+			continue
+		}
+		if _, err := sshd.MatchesAddress("127.0.0.1", from); err != nil {
+			return fmt.Errorf("%s: %w", pattern, err)
+		}
+	}
+	return nil
+}
+
+// Effective is the configuration for one connection, with defaults filled in: keyword, in lower case, to arguments. A
+// keyword without a value, such as AllowUsers, is left out. The connection's groups are looked up.
+func (c *Config) Effective(conn sshd.Connection) (map[string][]string, error) {
+	who, _, err := lookup(c.root, conn.User)
+	if err != nil {
+		return nil, err
+	}
+	conn.Groups = who.GroupNames
+	return c.effective(conn)
+}
+
+// lookup finds a user's account; not having one is no error. Files that cannot be read are: a group that is not
+// known could be one that is denied.
+func lookup(root, user string) (who account.Account, found bool, err error) {
+	who, err = account.Lookup(root, user)
+	switch {
+	case err == nil:
+		return who, true, nil
+	case errors.Is(err, account.ErrUnknownUser), errors.Is(err, account.ErrInvalidName), errors.Is(err, fs.ErrNotExist):
+		return account.Account{Name: user, UID: os.Geteuid()}, false, nil
+	}
+	return account.Account{}, false, err
+}
+
+func (c *Config) effective(conn sshd.Connection) (map[string][]string, error) {
+	set, err := c.text.Effective(conn)
+	if err != nil {
+		return nil, err
+	}
+	values := c.defaults()
+	maps.Copy(values, set)
+	for keyword, args := range values {
+		if s, known := settingNamed(keyword); known && s.words != nil {
+			values[keyword] = []string{strings.ToLower(args[0])}
+		}
+	}
+	return values, nil
+}
+
+// defaults are sshd's own, but for UsePAM, which upstream's default fits. Without a configuration nothing is
+// asked of root that is not asked of others.
+func (c *Config) defaults() map[string][]string {
+	values := map[string][]string{}
+	for _, s := range settings {
+		if s.value != "" {
+			values[s.keyword] = strings.Fields(s.value)
+		}
+	}
+	if !c.given {
+		values["permitrootlogin"] = []string{"yes"}
+	}
+	return values
+}
+
+// HostKeys are the paths of the host keys that the configuration names, below the root.
+func (c *Config) HostKeys() []string {
+	values, err := c.Effective(sshd.Connection{})
+	if err != nil {
+		return nil // check has asked already
+	}
+	return values["hostkey"]
+}
+
+// loginGrace is how long a client may take to log in. sshd's 0, for ever, is not offered.
+func (c *Config) loginGrace() time.Duration {
+	const standard = 2 * time.Minute
+	values, err := c.Effective(sshd.Connection{})
+	if err != nil {
+		return standard
+	}
+	text := values["logingracetime"][0]
+	if isNumber(text) {
+		text += "s"
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return d
+	}
+	return standard
+}

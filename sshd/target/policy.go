@@ -1,0 +1,226 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// The methods of RFC 4252 and RFC 4256 that this server has, in the order in which sshd lists them.
+const (
+	publicKey           = "publickey"
+	password            = "password"
+	keyboardInteractive = "keyboard-interactive"
+)
+
+// policy is what holds for one user on one connection.
+type policy struct {
+	conn   sshd.Connection
+	values map[string][]string
+	who    account.Account
+	home   string // path from here; "" for a user without account
+	root   string
+}
+
+// policyFor asks the configuration. A user without an account may still be listed in Options; one
+// whose name could not be an account's may not, as the name becomes part of a path.
+func (s *Server) policyFor(config *Config, conn sshd.Connection) (*policy, error) {
+	p := &policy{conn: conn, root: filepath.Join("/", s.options.Root)}
+	who, found, err := lookup(s.options.Root, conn.User)
+	if err != nil {
+		return nil, err
+	}
+	p.who, p.conn.Groups = who, who.GroupNames
+	if found {
+		p.home = filepath.Join(p.root, who.Home)
+	}
+	values, err := config.effective(p.conn)
+	if err != nil {
+		return nil, err
+	}
+	p.values = values
+	if s.options.AuthorizedKeysFile != "" {
+		p.values["authorizedkeysfile"] = strings.Fields(s.options.AuthorizedKeysFile)
+	}
+	if !config.given {
+		s.offerWhatHasASecret(p)
+	}
+	return p, nil
+}
+
+// offerWhatHasASecret stands in for a configuration: a method is on when there is something to log in with.
+func (s *Server) offerWhatHasASecret(p *policy) {
+	p.values["pubkeyauthentication"] = yesOrNo(s.options.AuthorizedKeysFile != "")
+	p.values["passwordauthentication"] = yesOrNo(len(s.options.Passwords) > 0)
+	p.values["kbdinteractiveauthentication"] = yesOrNo(len(s.options.Passwords) > 0)
+	p.values["strictmodes"] = yesOrNo(false)
+}
+
+func yesOrNo(yes bool) []string {
+	if yes {
+		return []string{"yes"}
+	}
+	return []string{"no"}
+}
+
+func (p *policy) value(keyword string) string {
+	if args := p.values[keyword]; len(args) > 0 {
+		return args[0]
+	}
+	return ""
+}
+
+func (p *policy) is(keyword string) bool { return p.value(keyword) == "yes" }
+
+// number is a value that is a count; the default serves for what is none.
+func (p *policy) number(keyword string, standard int) int {
+	if n, err := strconv.Atoi(p.value(keyword)); err == nil && n > 0 {
+		return n
+	}
+	return standard
+}
+
+// enabled are the methods that are on at all.
+func (p *policy) enabled() []string {
+	var on []string
+	for _, m := range []struct{ name, keyword string }{
+		{publicKey, "pubkeyauthentication"},
+		{password, "passwordauthentication"},
+		{keyboardInteractive, "kbdinteractiveauthentication"},
+	} {
+		if p.is(m.keyword) {
+			on = append(on, m.name)
+		}
+	}
+	return on
+}
+
+// ways are the lists of methods that each let a user in when completed in order (AuthenticationMethods). A list with a
+// method that is off is no way.
+func (p *policy) ways() ways {
+	on := p.enabled()
+	var all ways
+	if p.value("authenticationmethods") == "any" {
+		for _, method := range on {
+			all = append(all, []string{method})
+		}
+		return all
+	}
+	for _, list := range p.values["authenticationmethods"] {
+		var way []string
+		for name := range strings.SplitSeq(list, ",") {
+			method, _, _ := strings.Cut(name, ":") // a sub-method such as keyboard-interactive:pam
+			way = append(way, method)
+		}
+		if !slices.ContainsFunc(way, func(m string) bool { return !slices.Contains(on, m) }) {
+			all = append(all, way)
+		}
+	}
+	return all
+}
+
+// ways are what is left to do: one list after another that would complete a login.
+type ways [][]string
+
+// first are the methods that come next in any of them.
+func (w ways) first() []string {
+	var next []string
+	for _, way := range w {
+		if !slices.Contains(next, way[0]) {
+			next = append(next, way[0])
+		}
+	}
+	return next
+}
+
+// after is what is left once method has succeeded, and whether that completes a login.
+func (w ways) after(method string) (left ways, done bool) {
+	for _, way := range w {
+		if way[0] == method {
+			way = way[1:]
+		}
+		if len(way) == 0 {
+			return nil, true
+		}
+		left = append(left, way)
+	}
+	return left, false
+}
+
+var errUserName = errors.New("not a valid user name")
+
+// admits tells why the method may not come next for this user.
+func (p *policy) admits(method string, left ways) error {
+	if !slices.Contains(left.first(), method) {
+		return errors.New("the method is not open to this user")
+	}
+	return p.admitsUser()
+}
+
+// admitsUser tells why this user may not log in whatever is proved: AllowUsers and its kin.
+func (p *policy) admitsUser() error {
+	if !account.ValidName(p.conn.User) {
+		return errUserName
+	}
+	if p.is("refuseconnection") {
+		return errors.New("RefuseConnection is yes")
+	}
+	if p.lists("denyusers", p.matchesUser) {
+		return errors.New("listed in DenyUsers")
+	}
+	if p.values["allowusers"] != nil && !p.lists("allowusers", p.matchesUser) {
+		return errors.New("not listed in AllowUsers")
+	}
+	if p.lists("denygroups", p.matchesGroup) {
+		return errors.New("a group is listed in DenyGroups")
+	}
+	if p.values["allowgroups"] != nil && !p.lists("allowgroups", p.matchesGroup) {
+		return errors.New("no group is listed in AllowGroups")
+	}
+	return nil
+}
+
+func (p *policy) lists(keyword string, matches func(string) bool) bool {
+	return slices.ContainsFunc(p.values[keyword], matches)
+}
+
+// matchesUser compares with USER or USER@HOST.
+func (p *policy) matchesUser(pattern string) bool {
+	user, from, hasHost := strings.Cut(pattern, "@")
+	if !sshd.MatchesList(p.conn.User, user) {
+		return false
+	}
+	inList, err := sshd.MatchesAddress(p.conn.Addr, from)
+	return !hasHost || err == nil && (inList || sshd.MatchesList(p.conn.Host, from))
+}
+
+func (p *policy) matchesGroup(pattern string) bool {
+	return slices.ContainsFunc(p.conn.Groups, func(g string) bool { return sshd.MatchesList(g, pattern) })
+}
+
+// admitsRoot tells why root may not log in with a method that has succeeded. Like sshd it is asked last, so
+// that to a key which PermitRootLogin keeps out, a query still says that it would do.
+func (p *policy) admitsRoot(did proof) error {
+	if p.who.UID != 0 || p.home == "" && p.conn.User != "root" {
+		return nil
+	}
+	word := p.value("permitrootlogin")
+	_, forced := did.forcedCommand()
+	byKey := did.method == publicKey && word != "no"
+	if word == "yes" || byKey && (word != "forced-commands-only" || forced) {
+		return nil
+	}
+	return fmt.Errorf("PermitRootLogin is %s", word)
+}
+
+// forcedCommand is the ForceCommand in force.
+func (p *policy) forcedCommand() (string, bool) {
+	command := p.value("forcecommand")
+	return command, command != "" && !strings.EqualFold(command, "none")
+}

@@ -1,0 +1,146 @@
+package target
+
+import "slices"
+
+// setting is a keyword of sshd_config(5), with what this server has to know of it.
+type setting struct {
+	keyword string
+	value   string   // default; "" where the keyword is not shown unless set
+	words   []string // the only values there are; nil for any
+	global  bool     // not allowed within a Match block
+	number  bool     // a number without sign
+	refused bool     // restricts logins in a way this server cannot: only "none" is taken
+}
+
+var (
+	yesNo     = []string{"yes", "no"}
+	rootWords = []string{"yes", "no", "prohibit-password", "without-password", "forced-commands-only"}
+)
+
+// settings are the keywords of OpenSSH 7.4 to 10.x by their present names, in the order in which they are shown.
+var settings = []setting{
+	{keyword: "port", value: "22", number: true, global: true},
+	{keyword: "addressfamily", value: "any", global: true},
+	{keyword: "listenaddress", value: "127.0.0.1", global: true},
+	{keyword: "usepam", value: "no", words: yesNo, global: true},
+	{keyword: "logingracetime", value: "120", global: true},
+	{keyword: "maxauthtries", value: "6", number: true},
+	{keyword: "maxsessions", value: "10", number: true},
+	{keyword: "maxstartups", value: "100", global: true},
+	{keyword: "clientaliveinterval", value: "0"},
+	{keyword: "clientalivecountmax", value: "3"},
+	{keyword: "requiredrsasize", value: "1024", number: true},
+	{keyword: "permitrootlogin", value: "prohibit-password", words: rootWords},
+	{keyword: "hostkey", global: true},
+	{keyword: "hostkeyagent", global: true},
+	{keyword: "hostcertificate", global: true},
+	{keyword: "hostkeyalgorithms", global: true},
+	{keyword: "pubkeyauthentication", value: "yes", words: yesNo},
+	{keyword: "pubkeyacceptedalgorithms"},
+	{keyword: "pubkeyauthoptions", value: "none", refused: true},
+	{keyword: "passwordauthentication", value: "yes", words: yesNo},
+	{keyword: "kbdinteractiveauthentication", value: "yes", words: yesNo},
+	{keyword: "permitemptypasswords", value: "no", words: yesNo},
+	{keyword: "hostbasedauthentication", value: "no", words: yesNo},
+	{keyword: "hostbasedacceptedalgorithms"},
+	{keyword: "hostbasedusesnamefrompacketonly", value: "no", words: yesNo},
+	{keyword: "ignorerhosts"},
+	{keyword: "ignoreuserknownhosts", value: "no", words: yesNo, global: true},
+	{keyword: "gssapiauthentication", value: "no", words: yesNo},
+	{keyword: "gssapicleanupcredentials", value: "yes", words: yesNo, global: true},
+	{keyword: "gssapikeyexchange", value: "no", words: yesNo, global: true},
+	{keyword: "gssapistrictacceptorcheck", value: "yes", words: yesNo, global: true},
+	{keyword: "gssapistorecredentialsonrekey", value: "no", words: yesNo, global: true},
+	{keyword: "gssapikexalgorithms", global: true},
+	{keyword: "kerberosauthentication", value: "no", words: yesNo},
+	{keyword: "kerberosorlocalpasswd", value: "yes", words: yesNo, global: true},
+	{keyword: "kerberosticketcleanup", value: "yes", words: yesNo, global: true},
+	{keyword: "kerberosgetafstoken", words: yesNo, global: true},
+	{keyword: "authenticationmethods", value: "any"},
+	{keyword: "authorizedkeysfile", value: ".ssh/authorized_keys .ssh/authorized_keys2"},
+	{keyword: "authorizedkeyscommand", value: "none"},
+	{keyword: "authorizedkeyscommanduser", value: "none"},
+	{keyword: "authorizedprincipalsfile", value: "none"},
+	{keyword: "authorizedprincipalscommand", value: "none"},
+	{keyword: "authorizedprincipalscommanduser", value: "none"},
+	{keyword: "trustedusercakeys", value: "none"},
+	{keyword: "casignaturealgorithms"},
+	{keyword: "revokedkeys", value: "none", refused: true},
+	{keyword: "securitykeyprovider", global: true},
+	{keyword: "allowusers"},
+	{keyword: "denyusers"},
+	{keyword: "allowgroups"},
+	{keyword: "denygroups"},
+	{keyword: "strictmodes", value: "yes", words: yesNo, global: true},
+	{keyword: "forcecommand", value: "none"},
+	{keyword: "chrootdirectory", value: "none", refused: true},
+	{keyword: "banner", value: "none"},
+	{keyword: "acceptenv"},
+	{keyword: "setenv"},
+	{keyword: "permituserenvironment", value: "no", global: true},
+	{keyword: "permittty", value: "yes", words: yesNo},
+	{keyword: "permituserrc", value: "yes", words: yesNo},
+	{keyword: "permittunnel", value: "no"},
+	{keyword: "permitopen", value: "any"},
+	{keyword: "permitlisten", value: "any"},
+	{keyword: "allowtcpforwarding", value: "yes"},
+	{keyword: "allowagentforwarding", value: "yes", words: yesNo},
+	{keyword: "allowstreamlocalforwarding", value: "yes"},
+	{keyword: "disableforwarding", value: "no", words: yesNo},
+	{keyword: "gatewayports", value: "no"},
+	{keyword: "streamlocalbindmask", value: "0177"},
+	{keyword: "streamlocalbindunlink", value: "no", words: yesNo},
+	{keyword: "x11forwarding", value: "no", words: yesNo},
+	{keyword: "x11displayoffset", value: "10"},
+	{keyword: "x11uselocalhost", value: "yes", words: yesNo},
+	{keyword: "xauthlocation", global: true},
+	{keyword: "exposeauthinfo", value: "no", words: yesNo},
+	{keyword: "fingerprinthash", value: "SHA256", global: true},
+	{keyword: "channeltimeout"},
+	{keyword: "unusedconnectiontimeout", value: "none"},
+	{keyword: "refuseconnection", words: yesNo},
+	{keyword: "rdomain"},
+	{keyword: "rekeylimit", value: "0 0"},
+	{keyword: "ipqos"},
+	{keyword: "compression", value: "yes", global: true},
+	{keyword: "tcpkeepalive", value: "yes", words: yesNo, global: true},
+	{keyword: "usedns", value: "no", words: yesNo, global: true},
+	{keyword: "printmotd", value: "yes", words: yesNo, global: true},
+	{keyword: "printlastlog", value: "yes", words: yesNo, global: true},
+	{keyword: "pidfile", value: "none", global: true},
+	{keyword: "modulifile", global: true},
+	{keyword: "ciphers", global: true},
+	{keyword: "macs", global: true},
+	{keyword: "kexalgorithms", global: true},
+	{keyword: "syslogfacility", value: "AUTH", global: true},
+	{keyword: "loglevel", value: "INFO"},
+	{keyword: "logverbose"},
+	{keyword: "subsystem"},
+	{keyword: "versionaddendum", value: "none", global: true},
+	{keyword: "debianbanner", words: yesNo, global: true},
+	{keyword: "sshdsessionpath", global: true},
+	{keyword: "sshdauthpath", global: true},
+	{keyword: "persourcemaxstartups", value: "none", global: true},
+	{keyword: "persourcenetblocksize", value: "32:128", global: true},
+	{keyword: "persourcepenalties", global: true},
+	{keyword: "persourcepenaltyexemptlist", global: true},
+	{keyword: "useprivilegeseparation", global: true},
+	{keyword: "protocol", global: true},
+}
+
+// Keywords are the keywords that this server knows, lower case, in the order in which sshd -T's answer has them here.
+func Keywords() []string {
+	var all []string
+	for _, s := range settings {
+		all = append(all, s.keyword)
+	}
+	return all
+}
+
+func settingNamed(keyword string) (setting, bool) {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.keyword == keyword })
+	if i < 0 {
+		return setting{}, false
+	}
+	return settings[i], true
+}
