@@ -1,0 +1,173 @@
+// Package agent takes an instance to what its binding asks for and keeps it
+// there: fetch, plan, apply, prove, record.
+//
+// A pass begins with what the metadata endpoint said and ends with a record of
+// what a real sshd said. In between, plan compares what has to be with what is,
+// without touching anything, and apply takes the steps, each of which leaves
+// the instance in a state in which somebody can log in: open before closing.
+// A pass that was cut off anywhere is simply made again; it finds what is done
+// and does the rest.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// RunDir holds the lock, the status socket and candidate configurations, below
+// the root.
+const RunDir = "/run/latchkey"
+
+// Options say which instance an agent serves, and how.
+type Options struct {
+	Root   string // the instance's root folder; "" is "/"
+	Config Config
+	Log    *slog.Logger // nil: nothing is logged
+}
+
+// Agent serves one instance. Its methods may be called by several goroutines,
+// and by several processes: a lock below RunDir lets one pass run at a time.
+type Agent struct {
+	root   string
+	config Config
+	sshd   *sshd.Daemon
+	log    *slog.Logger
+}
+
+// New returns an agent for the instance.
+func New(o Options) *Agent {
+	if o.Root == "" {
+		o.Root = "/"
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Agent{
+		root:   o.Root,
+		config: o.Config,
+		log:    o.Log,
+		sshd: sshd.New(sshd.Daemon{
+			Root: o.Root, Config: o.Config.SSHD.Config, RunDir: RunDir,
+			Command: o.Config.SSHD.Command, Outside: len(o.Config.SSHD.Command) > 0,
+		}),
+	}
+}
+
+// Outcome is what a pass came to.
+type Outcome struct {
+	Plan    *Plan
+	Done    []Done   // the steps that were taken
+	Applied *Applied // what is in force now; nil when nothing ever was
+	Pending *metadata.Binding
+}
+
+// Client is a metadata client that knows which instance this is.
+func (a *Agent) Client() (*metadata.Client, error) {
+	state, err := loadState(a.root, hardwareID(a.root))
+	if err != nil {
+		return nil, err
+	}
+	return metadata.New(a.config.metadataOptions(state.InstanceID))
+}
+
+// Pass makes one pass for what the endpoint said. It changes nothing when
+// nothing is to be changed, or when nothing is known.
+func (a *Agent) Pass(ctx context.Context, seen metadata.Binding, how How) (*Outcome, error) {
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	state, p, err := a.prepare(ctx, seen, how)
+	if err != nil || p == nil {
+		return &Outcome{Applied: state.Applied, Pending: state.Pending}, err
+	}
+	outcome := &Outcome{Plan: p}
+	if p.Empty() {
+		outcome.Applied, outcome.Pending = state.Applied, state.Pending
+		return outcome, nil
+	}
+	run := &applier{agent: a, plan: p, state: &state, outcome: outcome}
+	err = run.apply(ctx)
+	outcome.Applied, outcome.Pending = state.Applied, state.Pending
+	return outcome, err
+}
+
+// Plan is the plan that a pass made now would carry out. Nothing is touched.
+// It is nil when nothing is known about the binding.
+func (a *Agent) Plan(ctx context.Context, seen metadata.Binding) (*Plan, error) {
+	state, err := loadState(a.root, hardwareID(a.root))
+	if err != nil {
+		return nil, err
+	}
+	_, p, err := a.look(ctx, state, seen, How{Now: true})
+	return p, err
+}
+
+// prepare decides and plans. What was decided is kept at once: which binding
+// is in force for a boot must not depend on whether its pass went well.
+func (a *Agent) prepare(ctx context.Context, seen metadata.Binding, how How) (State, *Plan, error) {
+	before, err := loadState(a.root, hardwareID(a.root))
+	if err != nil {
+		return before, nil, err
+	}
+	state, p, err := a.look(ctx, before, seen, how)
+	if stamp(before) != stamp(state) {
+		if err := state.save(a.root); err != nil {
+			return state, nil, err
+		}
+	}
+	return state, p, err
+}
+
+// look decides, observes and plans, and touches nothing.
+func (a *Agent) look(ctx context.Context, state State, seen metadata.Binding, how How) (State, *Plan, error) {
+	if err := seen.Validate(); err != nil {
+		return state, nil, err
+	}
+	if a.isOther(state, seen) {
+		return state, nil, fmt.Errorf("the endpoint speaks for %s, this instance is %s: nothing is changed", seen.InstanceID, state.InstanceID)
+	}
+	boot, err := bootID(a.root)
+	if err != nil {
+		return state, nil, err
+	}
+	state = decide(state, seen, boot, a.config.Apply.When, how.Now)
+	if state.InForce == nil {
+		return state, nil, nil
+	}
+	world, err := a.observe(ctx, a.user(*state.InForce), state.Applied)
+	if err != nil {
+		return state, nil, err
+	}
+	p, err := plan(&a.config, state, world, how)
+	return state, p, err
+}
+
+// isOther tells an answer that is about another instance than the one known.
+func (a *Agent) isOther(state State, seen metadata.Binding) bool {
+	return seen.State != metadata.Unknown && state.InstanceID != "" && seen.InstanceID != state.InstanceID
+}
+
+// user is the logon user: the one that the endpoint names, else the configured.
+func (a *Agent) user(b metadata.Binding) string {
+	if b.User != "" {
+		return b.User
+	}
+	return a.config.Login.User
+}
+
+// runDir makes the folder for the lock and the socket.
+func (a *Agent) runDir() (string, error) {
+	dir := filepath.Join(a.root, RunDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make %s: %w", dir, err)
+	}
+	return dir, nil
+}

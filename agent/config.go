@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/metadata"
+)
+
+// DefaultConfigPath is read below the instance's root; the files of the folder
+// with ".d" added to its name are read after it, sorted by name.
+const DefaultConfigPath = "/etc/latchkey/latchkey.toml"
+
+// When tells at which moment a binding takes effect.
+type When string
+
+// The two modes.
+const (
+	AtBoot When = "boot" // at the first good answer of a boot, as in ECS
+	Live   When = "live" // as soon as it is seen
+)
+
+// Password tells what a bound key means for password logon.
+type Password string
+
+// The two choices.
+const (
+	DisablePassword Password = "disable"
+	LeavePassword   Password = "leave"
+)
+
+// Config is latchkey.toml(5).
+type Config struct {
+	Metadata struct {
+		Provider string `toml:"provider"` // "auto" or "ecs"
+		Endpoint string `toml:"endpoint"` // URL of the metadata service
+		Token    string `toml:"token"`    // "auto", "required" or "off"
+	} `toml:"metadata"`
+	Login struct {
+		User string `toml:"user"` // initial logon user, where metadata names none
+	} `toml:"login"`
+	Apply struct {
+		When     When     `toml:"when"`
+		Password Password `toml:"password"`
+		Delivery string   `toml:"delivery"` // "file"
+		Poll     Duration `toml:"poll"`     // how often a live agent asks
+	} `toml:"apply"`
+	SSHD struct {
+		Config     string   `toml:"config"`      // path of sshd_config
+		MatchGuard bool     `toml:"match_guard"` // hold against Match blocks too
+		Command    []string `toml:"command"`     // a server that is run instead of /usr/sbin/sshd
+	} `toml:"sshd"`
+}
+
+// Duration is a time.Duration as text, such as "60s".
+type Duration struct{ time.Duration }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	var err error
+	d.Duration, err = time.ParseDuration(string(text))
+	return err
+}
+
+// minPoll keeps an agent from wearing out the endpoint, which has a rate limit.
+const minPoll = time.Second
+
+// DefaultConfig is what holds where no file says otherwise.
+func DefaultConfig() Config {
+	var c Config
+	c.Metadata.Provider = "auto"
+	c.Metadata.Endpoint = "http://100.100.100.200"
+	c.Metadata.Token = "auto"
+	c.Login.User = "root"
+	c.Apply.When = AtBoot
+	c.Apply.Password = DisablePassword
+	c.Apply.Delivery = "file"
+	c.Apply.Poll.Duration = time.Minute
+	c.SSHD.Config = "/etc/ssh/sshd_config"
+	c.SSHD.MatchGuard = true
+	return c
+}
+
+// ConfigError is a configuration that cannot be used. It names file and line
+// where there is one.
+type ConfigError struct{ Text string }
+
+func (e *ConfigError) Error() string { return e.Text }
+
+// LoadConfig reads path and its drop-ins below root. A missing default file
+// means defaults; a missing file that was asked for by name is an error.
+func LoadConfig(root, path string) (Config, error) {
+	config := DefaultConfig()
+	files := []string{filepath.Join(root, path)}
+	dropIns, err := filepath.Glob(filepath.Join(root, path+".d", "*.toml"))
+	if err != nil {
+		return Config{}, &ConfigError{err.Error()}
+	}
+	slices.Sort(dropIns)
+	for i, file := range append(files, dropIns...) {
+		err := config.readFile(file)
+		if i == 0 && path == DefaultConfigPath && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return Config{}, err
+		}
+	}
+	return config, config.check()
+}
+
+// readFile reads one file over c.
+func (c *Config) readFile(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	meta, err := toml.Decode(string(text), c)
+	if err != nil {
+		return tomlError(file, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return &ConfigError{fmt.Sprintf("%s:%d: unknown key %q; latchkey.toml(5) lists them", file, keyLine(string(text), unknown[0]), unknown[0].String())}
+	}
+	return nil
+}
+
+// tomlError puts file and line before what the parser says.
+func tomlError(file string, err error) error {
+	var parse toml.ParseError
+	if errors.As(err, &parse) {
+		return &ConfigError{fmt.Sprintf("%s:%d: %s", file, parse.Position.Line, parse.Message)}
+	}
+	return &ConfigError{fmt.Sprintf("%s: %v", file, err)}
+}
+
+// keyLine finds the line of a key that nothing was decoded into. The parser
+// keeps no positions of keys, so the text is read again, table by table.
+func keyLine(text string, key toml.Key) int {
+	table := ""
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			table = strings.Trim(strings.TrimSpace(strings.SplitN(line, "#", 2)[0]), "[] \t")
+			if table == key.String() {
+				return i + 1
+			}
+			continue
+		}
+		name, _, found := strings.Cut(line, "=")
+		name = strings.Trim(strings.TrimSpace(name), `"'`)
+		if table != "" {
+			name = table + "." + name
+		}
+		if found && (name == key.String() || strings.HasPrefix(name, key.String()+".")) {
+			return i + 1
+		}
+	}
+	return 1
+}
+
+// check refuses values that make no sense, each by its name.
+func (c *Config) check() error {
+	if _, err := metadata.New(c.metadataOptions("")); err != nil {
+		return &ConfigError{"configuration: " + err.Error()}
+	}
+	switch {
+	case !slices.Contains([]string{"auto", "ecs"}, c.Metadata.Provider):
+		return bad("metadata.provider", c.Metadata.Provider, `"auto" or "ecs"`)
+	case !account.ValidName(c.Login.User):
+		return bad("login.user", c.Login.User, "the name of a local account")
+	case c.Apply.When != AtBoot && c.Apply.When != Live:
+		return bad("apply.when", string(c.Apply.When), `"boot" or "live"`)
+	case c.Apply.Password != DisablePassword && c.Apply.Password != LeavePassword:
+		return bad("apply.password", string(c.Apply.Password), `"disable" or "leave"`)
+	case c.Apply.Delivery != "file":
+		return bad("apply.delivery", c.Apply.Delivery, `"file"; no other is in this release`)
+	case c.Apply.Poll.Duration < minPoll:
+		return bad("apply.poll", c.Apply.Poll.String(), "at least 1s")
+	case !filepath.IsAbs(c.SSHD.Config):
+		return bad("sshd.config", c.SSHD.Config, "an absolute path")
+	case len(c.SSHD.Command) > 0 && !filepath.IsAbs(c.SSHD.Command[0]):
+		return bad("sshd.command", c.SSHD.Command[0], "an absolute path and its arguments")
+	}
+	return nil
+}
+
+// metadataOptions are the client's, for an instance whose id is known or "".
+func (c *Config) metadataOptions(instanceID string) metadata.Options {
+	return metadata.Options{
+		Endpoint:   c.Metadata.Endpoint,
+		Token:      metadata.TokenMode(c.Metadata.Token),
+		InstanceID: instanceID,
+	}
+}
+
+func bad(key, value, want string) error {
+	return &ConfigError{fmt.Sprintf("configuration: %s = %q: want %s", key, value, want)}
+}

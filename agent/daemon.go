@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/latchkey-ssh/latchkey/metadata"
+)
+
+// How patient the daemon is.
+const (
+	// firstRetry and lastRetry bound the pause after an answer that was unknown.
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+	// faultRetry is the pause before a failed proof is tried again though nothing
+	// that latchkey can see has changed; PAM may have.
+	faultRetry = 10 * time.Minute
+	// freshFor is how long an answer of the endpoint serves for a status report.
+	freshFor = time.Second
+)
+
+// Daemon is the agent as it runs on an instance.
+type Daemon struct {
+	options    Options
+	configPath string
+
+	mu     sync.Mutex // guards what the status socket reads too
+	agent  *Agent
+	client *metadata.Client
+	seen   metadata.Binding // the endpoint's last answer
+}
+
+// NewDaemon returns a daemon for the instance of o. Its configuration is read
+// again from configPath whenever that changes.
+func NewDaemon(o Options, configPath string) (*Daemon, error) {
+	d := &Daemon{options: o, configPath: configPath}
+	return d, d.configure(o.Config)
+}
+
+// configure starts anew with a configuration.
+func (d *Daemon) configure(config Config) error {
+	o := d.options
+	o.Config = config
+	a := New(o)
+	client, err := a.Client()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.client != nil {
+		d.client.Close()
+	}
+	d.agent, d.client = a, client
+	d.seen = metadata.Binding{State: metadata.Unknown, Reason: "the endpoint has not been asked yet"}
+	return nil
+}
+
+// reconfigure reads the configuration again. One that is wrong is reported and
+// the one that was good stays.
+func (d *Daemon) reconfigure() {
+	config, err := LoadConfig(d.options.Root, d.configPath)
+	if err == nil && stamp(config) == stamp(d.agent.config) {
+		return
+	}
+	if err == nil {
+		err = d.configure(config)
+	}
+	if err != nil {
+		d.agent.log.Error("the configuration cannot be used, the last good one stays in force", slog.Any("error", err))
+		return
+	}
+	d.agent.log.Info("the configuration was read again")
+}
+
+// Run serves the instance until ctx ends. ready is called once the first pass
+// is over, whatever came of it.
+func (d *Daemon) Run(ctx context.Context, ready func()) error {
+	listener, err := d.agent.listen()
+	if err != nil {
+		return err
+	}
+	watch, err := newWatch()
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	var group sync.WaitGroup
+	group.Go(func() { serve(ctx, listener, d.report) })
+	defer group.Wait()
+	defer listener.Close()
+	defer watch.close()
+	defer func() { d.client.Close() }()
+	d.loop(ctx, watch, ready)
+	return nil
+}
+
+// loop makes a pass whenever there may be something to do: when the endpoint is
+// due, when something that the agent depends on has changed, when a failed
+// proof may go better.
+func (d *Daemon) loop(ctx context.Context, watch *watch, ready func()) {
+	retry := firstRetry
+	how := How{}
+	for ctx.Err() == nil {
+		seen := d.last()
+		if d.isDue(seen) {
+			seen = d.fetch(ctx)
+		}
+		outcome := d.pass(ctx, seen, how)
+		ready()
+		ready = func() {}
+		watch.follow(ctx, d.agent, d.configPath, outcome)
+		giveBack()
+		how = watch.wait(ctx, d.pause(seen, outcome, &retry))
+		d.reconfigure()
+	}
+}
+
+// isDue tells whether the endpoint has to be asked before the next pass. At
+// boot the first good answer of the boot is the last that counts.
+func (d *Daemon) isDue(seen metadata.Binding) bool {
+	return seen.State == metadata.Unknown || d.agent.config.Apply.When == Live
+}
+
+// pause is how long nothing has to happen before the next pass; 0 is for ever.
+func (d *Daemon) pause(seen metadata.Binding, outcome *Outcome, retry *time.Duration) time.Duration {
+	if seen.State == metadata.Unknown {
+		pause := *retry
+		*retry = min(2*pause, lastRetry)
+		return pause
+	}
+	*retry = firstRetry
+	var pause time.Duration
+	if outcome == nil || outcome.Applied == nil || len(outcome.Applied.Faults) > 0 {
+		pause = faultRetry
+	}
+	if poll := d.agent.config.Apply.Poll.Duration; d.agent.config.Apply.When == Live && (pause == 0 || poll < pause) {
+		pause = poll
+	}
+	return pause
+}
+
+// pass makes a pass and logs what went wrong. The daemon goes on: the next
+// event may bring what was missing.
+func (d *Daemon) pass(ctx context.Context, seen metadata.Binding, how How) *Outcome {
+	outcome, err := d.agent.Pass(ctx, seen, how)
+	if err != nil && ctx.Err() == nil {
+		d.agent.log.Error("pass failed, nothing was closed", slog.Any("error", err))
+	}
+	if err != nil {
+		return nil
+	}
+	return outcome
+}
+
+func (d *Daemon) fetch(ctx context.Context) metadata.Binding {
+	seen := d.client.Fetch(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if seen.State == metadata.Unknown && d.seen.Reason != seen.Reason && ctx.Err() == nil {
+		d.agent.log.Warn("the endpoint gave no answer that counts; nothing is changed", "reason", seen.Reason)
+	}
+	d.seen = seen
+	return seen
+}
+
+func (d *Daemon) last() metadata.Binding {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.seen
+}
+
+// report is the answer on the status socket. It asks the endpoint anew, so that
+// a binding which waits for a restart is seen without polling for it.
+func (d *Daemon) report(ctx context.Context) (*Report, error) {
+	d.mu.Lock()
+	agent, client, seen := d.agent, d.client, d.seen
+	d.mu.Unlock()
+	if time.Since(seen.At) > freshFor {
+		ctx, cancel := context.WithTimeout(ctx, socketAnswer/2)
+		defer cancel()
+		seen = client.Fetch(ctx)
+	}
+	r, err := agent.Report(seen)
+	if err != nil {
+		return nil, err
+	}
+	return r.withPID(), nil
+}

@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockWait is how long a pass waits for another to end. Ten seconds is longer
+// than any but a pass against a hung sshd.
+const (
+	lockWait = 10 * time.Second
+	lockPoll = 5 * time.Millisecond
+)
+
+// ErrBusy tells that another applier is at work.
+var ErrBusy = errors.New("another pass is at work on this instance")
+
+// lock lets one applier work at a time, among all processes. The kernel takes
+// the lock away from one that dies.
+func (a *Agent) lock(ctx context.Context) (unlock func(), err error) {
+	dir, err := a.runDir()
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, "lock")
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("take the lock: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { file.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			file.Close()
+			return nil, fmt.Errorf("take the lock %s: %w", name, err)
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			file.Close()
+			return nil, fmt.Errorf("%w: %s is held", ErrBusy, name)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// World is what was found on the instance: everything that a plan depends on.
+type World struct {
+	Boot      string
+	Account   account.Account
+	Problems  []account.Problem
+	Location  authkeys.Location
+	Keys      *authkeys.View // the keys file, and what is around it
+	Files     *sshd.Files
+	Effective sshd.Config // for a logon from loopback
+	// Foreign stamps all of it that is not ours. As long as it stays the same, so do
+	// sshd's answers.
+	Foreign string
+	// SSHD stamps the part that decides the effective configuration.
+	SSHD string
+}
+
+// observe looks at the instance for the logon user. It starts a process only
+// when sshd's configuration is not the one whose effect is known from before.
+func (a *Agent) observe(ctx context.Context, user string, known *Applied) (*World, error) {
+	var err error
+	w := &World{}
+	if w.Boot, err = bootID(a.root); err != nil {
+		return nil, err
+	}
+	if w.Account, err = account.Lookup(a.root, user); err != nil {
+		return nil, err
+	}
+	w.Problems = w.Account.Problems(a.root, time.Now())
+	if w.Files, err = a.sshd.ReadFiles(); err != nil {
+		return nil, err
+	}
+	w.SSHD = a.stampSSHD(w)
+	if w.Effective, err = a.effective(ctx, w, known); err != nil {
+		return nil, err
+	}
+	if w.Location, err = a.locate(w.Account, w.Effective); err != nil {
+		return nil, err
+	}
+	if w.Keys, err = authkeys.Look(ctx, w.Location); err != nil {
+		return nil, err
+	}
+	w.Foreign = a.stampForeign(w)
+	return w, nil
+}
+
+// effective is the configuration that a logon of the user meets, from memory
+// where nothing that decides it has changed.
+func (a *Agent) effective(ctx context.Context, w *World, known *Applied) (sshd.Config, error) {
+	if known != nil && known.SSHD == w.SSHD && len(known.Effective) > 0 {
+		return known.Effective, nil
+	}
+	config, err := a.sshd.Effective(ctx, a.config.SSHD.Config, sshd.FromLoopback(w.Account.Name, w.Files.Port()))
+	if err != nil {
+		return nil, fmt.Errorf("ask sshd for its configuration: %w", err)
+	}
+	return config, nil
+}
+
+// locate is the file below the user's home, or elsewhere, in which sshd looks
+// for keys.
+func (a *Agent) locate(user account.Account, config sshd.Config) (authkeys.Location, error) {
+	return authkeys.Locate(config.Fields("authorizedkeysfile"), authkeys.Account{
+		Root: a.root, User: user.Name, UID: user.UID, GID: user.GID, Groups: user.Groups, Home: user.Home,
+	})
+}
+
+// stampSSHD covers the configuration that is not ours, the program that reads
+// it, and the account that Match blocks speak of.
+func (a *Agent) stampSSHD(w *World) string {
+	var program []any
+	if info, err := os.Stat(a.sshd.Program()); err == nil {
+		program = []any{info.Size(), info.ModTime().UnixNano()}
+	}
+	return stamp(a.sshd.Command, program, w.Files.Foreign(), w.Account)
+}
+
+// stampForeign covers all that a proof depends on besides our own lines.
+func (a *Agent) stampForeign(w *World) string {
+	return stamp(w.SSHD, w.Problems, w.Location, w.Keys.Around, a.config.Apply, a.config.SSHD)
+}
+
+// stamp is a digest of values by their JSON.
+func stamp(values ...any) string {
+	hash := sha256.New()
+	if err := json.NewEncoder(hash).Encode(values); err != nil {
+		panic(err) // plain values always encode
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:16])
+}

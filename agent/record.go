@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// record remembers what was applied and what was proved.
+func (r *applier) record() error {
+	world := r.plan.world
+	before := r.state.Applied
+	applied := &Applied{
+		Binding: r.plan.Binding, User: world.Account.Name, PasswordClosed: r.closed,
+		BootID: world.Boot, At: time.Now().UTC().Truncate(time.Millisecond),
+		Proof: r.proofRecord(), Faults: r.faults,
+		World: world.Foreign, SSHD: world.SSHD, Effective: world.Effective.Only(rememberedKeywords...),
+	}
+	if applied.Binding.State == metadata.Bound {
+		applied.KeysFile = world.Location.Path
+	}
+	if r.closed {
+		applied.Layout = world.Files.Layout(r.plan.Policy)
+	}
+	r.state.Applied, r.state.Unfinished = applied, false
+	if err := r.state.save(r.agent.root); err != nil {
+		return err
+	}
+	r.announce(before, applied)
+	return nil
+}
+
+// rememberedKeywords are what a pass needs of the effective configuration
+// before it asks sshd anything.
+var rememberedKeywords = []string{"authorizedkeysfile", "listenaddress", "port", "pidfile"}
+
+func (r *applier) proofRecord() *ProofRecord {
+	if r.proof == nil {
+		return nil
+	}
+	record := &ProofRecord{
+		Key: r.proof.Key, Logon: r.proof.Logon, Password: r.proof.Password,
+		Methods: r.proof.Methods, Version: r.proof.Version, Running: r.running,
+	}
+	if r.running {
+		record.Listener = r.listener.Key
+	}
+	return record
+}
+
+// announce logs what has come into force.
+func (r *applier) announce(before, now *Applied) {
+	world := r.plan.world
+	if before == nil || !before.Binding.Same(now.Binding) {
+		if now.Binding.State == metadata.Bound {
+			r.agent.event(eventBound, world, "fingerprint", fingerprints(now.Binding))
+		} else {
+			r.agent.event(eventUnbound, world)
+		}
+	}
+	wasClosed := before != nil && before.PasswordClosed
+	switch {
+	case now.PasswordClosed && !wasClosed:
+		r.agent.event(eventPasswordClosed, world, "fingerprint", fingerprints(now.Binding))
+	case wasClosed && !now.PasswordClosed:
+		r.agent.event(eventPasswordOpened, world)
+	}
+}
+
+// event is a kind of log entry with its fixed MESSAGE_ID (journald's message
+// catalogue goes by it).
+type event struct {
+	id, text string
+	level    slog.Level
+}
+
+// The events.
+var (
+	eventBound          = event{"55352f7c64a548429e244b73c2be180c", "key bound", slog.LevelInfo}
+	eventUnbound        = event{"e2ad18b752cf4d18a1ac491afce6b650", "key unbound", slog.LevelInfo}
+	eventPasswordClosed = event{"0e30e1aa886e48de8d1eb6afd6c3e4e7", "password logon closed", slog.LevelInfo}
+	eventPasswordOpened = event{"5de2744511894b13bf91b1a2d5c2dec0", "password logon opened", slog.LevelInfo}
+	eventProofFailed    = event{"c030583980204d4faa3f7ffae50e40f0", "proof failed, passwords are not closed for this key", slog.LevelWarn}
+)
+
+// event logs e for the logon user of the world.
+func (a *Agent) event(e event, world *World, more ...any) {
+	fields := append([]any{
+		"MESSAGE_ID", e.id, "user", world.Account.Name, "path", world.Location.Path, "boot_id", world.Boot,
+	}, more...)
+	a.log.Log(context.Background(), e.level, e.text, fields...)
+}
+
+// fingerprints names the keys of a binding.
+func fingerprints(b metadata.Binding) string {
+	text := ""
+	for i, key := range b.Keys {
+		if i > 0 {
+			text += " "
+		}
+		text += key.Fingerprint()
+	}
+	return text
+}
+
+func causeIDs(causes []sshd.Cause) string {
+	text := ""
+	for i, c := range causes {
+		if i > 0 {
+			text += " "
+		}
+		text += c.ID
+	}
+	return text
+}
+
+// faultsOf is why a proof did not carry the policy.
+func faultsOf(proof *sshd.Proof, p *Plan) []sshd.Cause {
+	faults := proof.Causes
+	if proof.Password != sshd.Refused && p.Policy.Closed && len(faults) == 0 {
+		faults = append(faults, passwordCause(p))
+	}
+	return faults
+}
+
+// passwordCause says why a password would still be taken under the closed
+// policy.
+func passwordCause(p *Plan) sshd.Cause {
+	c := sshd.Cause{
+		ID:     "password-still-offered",
+		Detail: "sshd would still offer a password method with the policy in place",
+		Remedy: "look at \"sshd -T -C user=...\" for what sets PasswordAuthentication",
+	}
+	if reopeners := p.world.Files.Text().PasswordReopeners(); len(reopeners) > 0 {
+		c.ID = "match-reopens-password"
+		c.Detail = "a Match block turns passwords back on: " + reopeners[0].Position()
+		c.Remedy = "take it out, or set sshd.match_guard = true in latchkey.toml"
+	}
+	return c
+}

@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"os"
+	"time"
+
+	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// Report is what "latchkey status" shows. It is made from what was recorded and
+// from one question to the endpoint; it changes nothing.
+type Report struct {
+	InstanceID string           `json:"instance_id,omitempty"`
+	Endpoint   string           `json:"endpoint"`
+	Seen       metadata.Binding `json:"seen"` // what the endpoint says now
+	When       When             `json:"when"`
+	// InForce is the binding for this boot; Pending waits for the next.
+	InForce *metadata.Binding `json:"in_force,omitempty"`
+	Pending *metadata.Binding `json:"pending,omitempty"`
+	Keys    []KeyReport       `json:"keys,omitempty"`
+	User    string            `json:"user,omitempty"`
+	// KeysFile is where the key is, Password whether passwords are taken as proved.
+	KeysFile string       `json:"keys_file,omitempty"`
+	Password string       `json:"password"` // "off", "on" or "unknown"
+	Layout   sshd.Layout  `json:"layout,omitempty"`
+	ProvedAt *time.Time   `json:"proved_at,omitempty"`
+	Proof    *ProofRecord `json:"proof,omitempty"`
+	// ThisBoot tells whether all of it is about the boot that is running.
+	ThisBoot bool         `json:"this_boot"`
+	Faults   []sshd.Cause `json:"faults"`
+	// PID is the agent's, 0 when none runs.
+	PID int `json:"agent_pid,omitempty"`
+}
+
+// KeyReport is a bound key as it is shown.
+type KeyReport struct {
+	Fingerprint string `json:"fingerprint"`
+	Type        string `json:"type"`
+	Name        string `json:"name,omitempty"`
+	Comment     string `json:"comment,omitempty"`
+}
+
+// Report makes a report. seen is the endpoint's answer, for which the caller
+// decides how long to wait.
+func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
+	state, err := loadState(a.root, hardwareID(a.root))
+	if err != nil {
+		return nil, err
+	}
+	boot, err := bootID(a.root)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{
+		InstanceID: state.InstanceID, Endpoint: a.config.Metadata.Endpoint, Seen: seen, When: a.config.Apply.When,
+		InForce: state.InForce, Pending: state.Pending, Password: "unknown", Faults: []sshd.Cause{},
+	}
+	r.addPending(state, seen)
+	if state.Applied != nil {
+		r.addApplied(state.Applied, boot)
+	}
+	if state.Unfinished {
+		r.fault("unfinished", "the last pass was cut off", "latchkeyd finishes it; or run \"latchkey apply\"")
+	}
+	return r, nil
+}
+
+// addPending says what waits, also when nobody but this report has seen it yet.
+func (r *Report) addPending(state State, seen metadata.Binding) {
+	if seen.State == metadata.Unknown {
+		r.fault("endpoint-unknown", seen.Reason, "check metadata.endpoint and the network; what was in force stays in force")
+		return
+	}
+	r.InstanceID = seen.InstanceID
+	if state.InForce == nil || !state.InForce.Same(seen) {
+		r.Pending = &seen
+	}
+}
+
+func (r *Report) addApplied(applied *Applied, boot string) {
+	r.User, r.KeysFile, r.Layout = applied.User, applied.KeysFile, applied.Layout
+	r.Proof, r.ThisBoot = applied.Proof, applied.BootID == boot
+	if applied.Proof != nil {
+		r.ProvedAt = &applied.At
+		r.Password = passwordWord(applied)
+	} else if !applied.PasswordClosed {
+		r.Password = "on"
+	}
+	for _, key := range applied.Binding.Keys {
+		r.Keys = append(r.Keys, KeyReport{key.Fingerprint(), key.Type, key.Name, key.Comment})
+	}
+	r.Faults = append(r.Faults, applied.Faults...)
+}
+
+// passwordWord is password logon as it was proved, not as it was configured.
+func passwordWord(applied *Applied) string {
+	switch {
+	case applied.PasswordClosed && applied.Proof.Password == sshd.Refused:
+		return "off"
+	case !applied.PasswordClosed:
+		return "on"
+	}
+	return "unknown"
+}
+
+func (r *Report) fault(id, detail, remedy string) {
+	r.Faults = append(r.Faults, sshd.Cause{ID: id, Detail: detail, Remedy: remedy})
+}
+
+// withPID marks the report as coming from the agent itself.
+func (r *Report) withPID() *Report {
+	r.PID = os.Getpid()
+	return r
+}

@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
+	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// StateDir is where the agent keeps what it has done, below the root.
+const StateDir = "/var/lib/latchkey"
+
+const stateFile = "state.json"
+
+// stateVersion changes when an older agent must not read the file.
+const stateVersion = 1
+
+// State is what is remembered between runs. It says what was adopted and what
+// was proved, never what was only meant to be.
+type State struct {
+	Version int `json:"version"`
+	// InstanceID is the instance that the endpoint named, and Hardware the
+	// machine it was named to: a copy of the disk on another machine starts anew.
+	InstanceID string `json:"instance_id,omitempty"`
+	Hardware   string `json:"hardware,omitempty"`
+	// BootID is the boot for which InForce was adopted.
+	BootID  string            `json:"boot_id,omitempty"`
+	InForce *metadata.Binding `json:"in_force,omitempty"`
+	// Pending is a binding that was seen since, and waits for a restart.
+	Pending *metadata.Binding `json:"pending,omitempty"`
+	// Applied is how far the instance has come.
+	Applied *Applied `json:"applied,omitempty"`
+	// Unfinished is set before sshd's configuration is touched and cleared by the
+	// next Record: whatever is found then has to be loaded and proved again.
+	Unfinished bool `json:"unfinished,omitempty"`
+}
+
+// Applied is the outcome of the last pass that did something.
+type Applied struct {
+	Binding        metadata.Binding `json:"binding"`
+	User           string           `json:"user"`
+	KeysFile       string           `json:"keys_file,omitempty"`
+	Layout         sshd.Layout      `json:"layout,omitempty"`
+	PasswordClosed bool             `json:"password_closed"`
+	BootID         string           `json:"boot_id"`
+	At             time.Time        `json:"at"`
+	Proof          *ProofRecord     `json:"proof,omitempty"`
+	Faults         []sshd.Cause     `json:"faults,omitempty"`
+	// World is the stamp of everything the outcome depends on, and SSHD of the
+	// part that decides sshd's answers.
+	World     string      `json:"world"`
+	SSHD      string      `json:"sshd"`
+	Effective sshd.Config `json:"effective,omitempty"`
+}
+
+// ProofRecord is a proof as it is shown: verdicts, no keys.
+type ProofRecord struct {
+	Key      sshd.Verdict `json:"key"`
+	Logon    sshd.Verdict `json:"logon"`
+	Password sshd.Verdict `json:"password"`           // accepted: still offered; refused: not offered
+	Methods  []string     `json:"methods,omitempty"`  // as the server lists them
+	Listener sshd.Verdict `json:"listener,omitempty"` // the key, asked of the running listener
+	Running  bool         `json:"running"`            // whether there was a listener to ask
+	Version  string       `json:"version,omitempty"`
+}
+
+// loadState reads the state below root. None, one that cannot be read as one,
+// or one of another machine is an empty state: everything is then found out and
+// proved again.
+func loadState(root, hardware string) (State, error) {
+	fresh := State{Version: stateVersion, Hardware: hardware}
+	data, err := os.ReadFile(filepath.Join(root, StateDir, stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fresh, nil
+	}
+	if err != nil {
+		return fresh, fmt.Errorf("read state: %w", err)
+	}
+	var state State
+	if err := json.Unmarshal(data, &state); err != nil || state.Version != stateVersion {
+		return fresh, nil
+	}
+	if hardware != "" && state.Hardware != "" && state.Hardware != hardware {
+		return fresh, nil
+	}
+	state.Hardware = hardware
+	return state, nil
+}
+
+// save replaces the state file.
+func (s State) save(root string) error {
+	dir := filepath.Join(root, StateDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	folder, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	defer folder.Close()
+	if err := atomicfile.Replace(folder, stateFile, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+// bootID names this boot of the kernel (random(4)). A root folder with a /proc
+// of its own, such as a container's, has the first word.
+func bootID(root string) (string, error) {
+	const name = "/proc/sys/kernel/random/boot_id"
+	data, err := os.ReadFile(filepath.Join(root, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		data, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// hardwareID names the machine, as far as its firmware tells; "" where it does
+// not, or where only root may know.
+func hardwareID(root string) string {
+	data, err := os.ReadFile(filepath.Join(root, "/sys/class/dmi/id/product_uuid"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}

@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+
+	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// Settling: an editor's save is several events, and so is a package upgrade.
+const (
+	settle    = 100 * time.Millisecond // of silence, before a pass
+	settleMax = 2 * time.Second        // a stream of events does not put it off longer
+	passGap   = time.Second            // between passes that events caused
+)
+
+// watch follows the folders that the agent's files are in. Folders, because a
+// file that is replaced takes its watch with it.
+type watch struct {
+	notify  *fsnotify.Watcher
+	folders map[string]folder // by where they are
+	last    time.Time         // when events last led to a pass
+}
+
+// folder is one that is watched.
+type folder struct {
+	handle   string   // the path it was added by
+	dev, ino uint64   // which folder that was
+	names    []string // the entries that matter; nil for all
+}
+
+func newWatch() (*watch, error) {
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch files: %w", err)
+	}
+	return &watch{notify: notify, folders: map[string]folder{}}, nil
+}
+
+func (w *watch) close() { _ = w.notify.Close() }
+
+// follow watches what the last pass depended on, and no longer what earlier
+// ones did. Folders below a home are opened with its user's credentials.
+func (w *watch) follow(ctx context.Context, a *Agent, configPath string, outcome *Outcome) {
+	wanted := a.systemFolders()
+	wanted[filepath.Join(a.root, path.Dir(configPath))] = nil
+	wanted[filepath.Join(a.root, configPath+".d")] = nil
+	for name, names := range wanted {
+		if err := w.addPath(name, names); err != nil {
+			a.log.Warn("folder is not watched", slog.Any("error", err))
+		}
+	}
+	if outcome == nil || outcome.Plan == nil {
+		return
+	}
+	location := outcome.Plan.world.Location
+	err := authkeys.Folders(ctx, location, func(name string, opened *os.File) error {
+		wanted[name] = nameBelow(name, filepath.Join(location.Root, location.Path))
+		return w.add(name, opened, wanted[name])
+	})
+	if err != nil {
+		a.log.Warn("keys file is not watched", slog.Any("error", err))
+	}
+	w.drop(wanted)
+}
+
+// nameBelow is the entry of folder that leads to file; nil, for all, where a
+// symbolic link on the way leaves that open.
+func nameBelow(folder, file string) []string {
+	rel, err := filepath.Rel(folder, file)
+	if err != nil || !filepath.IsLocal(rel) {
+		return nil
+	}
+	for dir := path.Dir(rel); dir != "."; dir = path.Dir(rel) {
+		rel = dir
+	}
+	return []string{rel}
+}
+
+func (w *watch) addPath(name string, names []string) error {
+	opened, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	return w.add(name, opened, names)
+}
+
+// add watches an open folder. The watch holds on to the folder itself, not to a
+// descriptor, which would keep its file system from being unmounted.
+func (w *watch) add(name string, opened *os.File, names []string) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(opened.Fd()), &stat); err != nil {
+		return fmt.Errorf("watch %s: %w", name, err)
+	}
+	old, watched := w.folders[name]
+	if watched && old.dev == stat.Dev && old.ino == stat.Ino {
+		return nil
+	}
+	if watched {
+		_ = w.notify.Remove(old.handle)
+	}
+	handle, closeHandle, err := w.handle(opened)
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", name, err)
+	}
+	defer closeHandle()
+	if err := w.notify.Add(handle); err != nil {
+		return fmt.Errorf("watch %s: %w", name, err)
+	}
+	w.folders[name] = folder{handle, stat.Dev, stat.Ino, names}
+	return nil
+}
+
+// firstHandle is above every descriptor that the agent otherwise has.
+const firstHandle = 100
+
+// handle is a path for an open folder that no watched folder has: the watcher
+// knows folders by their paths.
+func (w *watch) handle(opened *os.File) (string, func(), error) {
+	used := map[string]bool{}
+	for _, f := range w.folders {
+		used[f.handle] = true
+	}
+	for number := firstHandle; ; number++ {
+		fd, err := unix.FcntlInt(opened.Fd(), unix.F_DUPFD_CLOEXEC, number)
+		if err != nil {
+			return "", nil, err
+		}
+		if handle := fmt.Sprintf("/proc/self/fd/%d", fd); !used[handle] {
+			return handle, func() { _ = unix.Close(fd) }, nil
+		}
+		_ = unix.Close(fd)
+		number = fd
+	}
+}
+
+// drop ends the watches of folders that nothing depends on any more.
+func (w *watch) drop(wanted map[string][]string) {
+	for name, f := range w.folders {
+		if _, needed := wanted[name]; !needed {
+			_ = w.notify.Remove(f.handle)
+			delete(w.folders, name)
+		}
+	}
+}
+
+// accountFiles are the entries of /etc that decide over an account.
+var accountFiles = []string{"passwd", "shadow", "group", "nologin"}
+
+// systemFolders are the folders outside of any home, with the entries that
+// matter in each: sshd's configuration and keys, the account files, nologin(5).
+func (a *Agent) systemFolders() map[string][]string {
+	folders := map[string][]string{
+		filepath.Join(a.root, "/etc"):                         accountFiles,
+		filepath.Join(a.root, "/run"):                         {"nologin"},
+		filepath.Join(a.root, path.Dir(a.config.SSHD.Config)): nil,
+		filepath.Join(a.root, path.Dir(sshd.DropIn)):          nil,
+	}
+	files, err := a.sshd.ReadFiles()
+	if err != nil {
+		return folders
+	}
+	for _, file := range slices.Concat(files.Text().Files, files.Text().Globs) {
+		name := filepath.Join(a.root, path.Dir(file))
+		if _, known := folders[name]; !known {
+			folders[name] = nil
+		}
+	}
+	return folders
+}
+
+// matters tells whether an event is about something the agent depends on.
+func (w *watch) matters(event fsnotify.Event) bool {
+	for _, f := range w.folders {
+		if f.handle == path.Dir(event.Name) {
+			return f.names == nil || slices.Contains(f.names, path.Base(event.Name))
+		}
+	}
+	return true // the folder itself came or went
+}
+
+// wait returns when something has changed and settled, or when pause is over.
+// A pause of 0 never is.
+func (w *watch) wait(ctx context.Context, pause time.Duration) How {
+	var timeout <-chan time.Time
+	if pause > 0 {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return How{}
+		case <-timeout:
+			return How{Retry: pause >= faultRetry}
+		case event := <-w.notify.Events:
+			if w.matters(event) {
+				w.settle(ctx)
+				return How{}
+			}
+		case <-w.notify.Errors: // events were lost: look for oneself
+			return How{}
+		}
+	}
+}
+
+// settle waits until events have ceased for a moment, and never lets passes
+// follow each other faster than one a second, whoever touches files in a loop.
+func (w *watch) settle(ctx context.Context) {
+	gap := max(settle, time.Until(w.last.Add(passGap)))
+	end, quiet := time.After(settleMax), time.NewTimer(gap)
+	defer quiet.Stop()
+	defer func() { w.last = time.Now() }()
+	for {
+		select {
+		case <-w.notify.Events:
+			quiet.Reset(gap)
+		case <-quiet.C:
+			return
+		case <-end:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
