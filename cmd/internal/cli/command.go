@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-ssh/latchkey/agent"
+)
+
+// Instance is which instance a program serves, by its flags.
+type Instance struct{ Root, Config string }
+
+// AddFlags adds the flags to a command and all below it.
+func (i *Instance) AddFlags(cmd *cobra.Command) {
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&i.Root, "root", "/", "the instance's root `folder`")
+	flags.StringVar(&i.Config, "config", agent.DefaultConfigPath, "configuration `file`, below the root")
+}
+
+// Load reads the instance's configuration.
+func (i *Instance) Load() (agent.Config, error) { return agent.LoadConfig(i.Root, i.Config) }
+
+// Prepare gives a program's root command the ways that all have: errors are
+// printed by Finish, wrong flags are wrong usage.
+func Prepare(cmd *cobra.Command) *cobra.Command {
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.Version = version()
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{Err: err} })
+	return NoArgs(cmd)
+}
+
+// NoArgs makes a command take no arguments, and complain of any as wrong usage.
+func NoArgs(cmd *cobra.Command) *cobra.Command {
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := cobra.NoArgs(cmd, args); err != nil {
+			return UsageError{Err: err}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			return "devel-" + setting.Value[:min(12, len(setting.Value))]
+		}
+	}
+	return "devel"
+}

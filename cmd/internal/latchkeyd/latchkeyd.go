@@ -1,0 +1,63 @@
+// Package latchkeyd is the daemon as a program: flags, signals, readiness.
+package latchkeyd
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-ssh/latchkey/agent"
+	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
+	"github.com/latchkey-ssh/latchkey/systemd"
+)
+
+// Run runs the program and returns its exit code.
+func Run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := command()
+	cmd.SetArgs(args)
+	return cli.Finish(os.Stderr, "latchkeyd", cmd.ExecuteContext(ctx))
+}
+
+func command() *cobra.Command {
+	var instance cli.Instance
+	cmd := &cobra.Command{
+		Use:   "latchkeyd",
+		Short: "Keep this instance in the state that its key pair binding asks for",
+		Long: `latchkeyd asks the metadata endpoint which key pair is bound to this instance, writes
+the key into the logon user's authorized_keys and, once a real sshd has proved that the
+key logs in, turns sshd's password logon off. It runs until it is told to end, and puts
+back what belongs to it. Started by systemd; see latchkey(8) for the commands.`,
+		Example: "  latchkeyd\n  latchkeyd --root /mnt/instance --config /etc/latchkey/test.toml",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), instance) },
+	}
+	instance.AddFlags(cmd)
+	return cli.Prepare(cmd)
+}
+
+// memoryGoal keeps the garbage collector from letting an idle agent grow.
+const (
+	memoryGoal = 8 << 20
+	gcPercent  = 25
+)
+
+func serve(ctx context.Context, instance cli.Instance) error {
+	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryGoal)
+	config, err := instance.Load()
+	if err != nil {
+		return err
+	}
+	options := agent.Options{Root: instance.Root, Config: config, Log: slog.New(systemd.NewLogHandler(os.Stderr))}
+	daemon, err := agent.NewDaemon(options, instance.Config)
+	if err != nil {
+		return err
+	}
+	return daemon.Run(ctx, systemd.Ready)
+}

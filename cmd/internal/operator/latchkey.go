@@ -1,0 +1,120 @@
+// Package operator is the latchkey program: what a person asks of an instance,
+// as text or JSON. What the commands do is in package agent.
+package operator
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/latchkey-ssh/latchkey/agent"
+	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
+	"github.com/latchkey-ssh/latchkey/metadata"
+)
+
+// tool is one run of the latchkey program.
+type tool struct {
+	instance       cli.Instance
+	json           bool
+	stdout, stderr io.Writer
+	color          bool
+}
+
+// Run runs the program and returns its exit code.
+func Run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	t := &tool{stdout: os.Stdout, stderr: os.Stderr, color: wantsColor(os.Stdout)}
+	root := t.command()
+	root.SetArgs(args)
+	return cli.Finish(t.stderr, "latchkey", root.ExecuteContext(ctx))
+}
+
+// wantsColor tells whether f is a terminal and nobody has asked for plain text
+// (no-color.org).
+func wantsColor(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+func (t *tool) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "latchkey",
+		Short: "The instance's side of SSH key pairs",
+		Long: `latchkey shows and applies the key pair that is bound to this instance: the key
+in the logon user's authorized_keys, and password logon off once a real sshd has
+proved that the key logs in. latchkeyd does it at every boot; these commands are
+for looking, and for doing it now.
+
+Exit status: 0 done or nothing to do, 1 failed, 2 there are changes (plan) or
+findings (doctor), 64 wrong usage or configuration, 77 not permitted.`,
+		Example: "  latchkey status\n  latchkey plan && echo nothing to do\n  latchkey doctor --json | jq '.checks[] | select(.result != \"pass\")'",
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	t.instance.AddFlags(root)
+	root.PersistentFlags().BoolVar(&t.json, "json", false, "print JSON")
+	root.AddCommand(t.statusCommand(), t.planCommand(), t.applyCommand(), t.doctorCommand(), t.demoCommand())
+	return cli.Prepare(root)
+}
+
+// leaf is a subcommand without arguments.
+func leaf(use, short, long, example string, run func(context.Context) error) *cobra.Command {
+	return cli.NoArgs(&cobra.Command{
+		Use: use, Short: short, Long: long, Example: example,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context()) },
+	})
+}
+
+// agent is the agent for the instance that the flags name.
+func (t *tool) agent() (*agent.Agent, error) {
+	config, err := t.instance.Load()
+	if err != nil {
+		return nil, err
+	}
+	return agent.New(agent.Options{Root: t.instance.Root, Config: config}), nil
+}
+
+// fetchTime bounds how long a command waits for the endpoint.
+const fetchTime = 5 * time.Second
+
+// fetch asks the endpoint once, within fetchTime.
+func (t *tool) fetch(ctx context.Context, a *agent.Agent) (metadata.Binding, error) {
+	client, err := a.Client()
+	if err != nil {
+		return metadata.Binding{}, err
+	}
+	defer client.Close()
+	waiting := t.progress("asking the metadata endpoint")
+	defer waiting()
+	within, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	return client.Fetch(within), ctx.Err()
+}
+
+// progress says on a terminal what is waited for, if it takes noticeably long;
+// the function it returns takes that away again.
+func (t *tool) progress(what string) (done func()) {
+	file, ok := t.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return func() {}
+	}
+	shown := time.AfterFunc(300*time.Millisecond, func() { _, _ = io.WriteString(file, what+" ...\r") })
+	return func() {
+		if !shown.Stop() {
+			_, _ = io.WriteString(file, "\r\x1b[K")
+		}
+	}
+}
+
+// printJSON prints v, indented.
+func (t *tool) printJSON(v any) error {
+	encoder := json.NewEncoder(t.stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
