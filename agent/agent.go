@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -65,6 +66,8 @@ type Outcome struct {
 	Done    []Done   // the steps that were taken
 	Applied *Applied // what is in force now; nil when nothing ever was
 	Pending *metadata.Binding
+
+	began time.Time
 }
 
 // Client is a metadata client that knows which instance this is.
@@ -79,6 +82,7 @@ func (a *Agent) Client() (*metadata.Client, error) {
 // Pass makes one pass for what the endpoint said. It changes nothing when
 // nothing is to be changed, or when nothing is known.
 func (a *Agent) Pass(ctx context.Context, seen metadata.Binding, how How) (*Outcome, error) {
+	began := time.Now()
 	unlock, err := a.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -88,7 +92,7 @@ func (a *Agent) Pass(ctx context.Context, seen metadata.Binding, how How) (*Outc
 	if err != nil || p == nil {
 		return &Outcome{Applied: state.Applied, Pending: state.Pending}, err
 	}
-	outcome := &Outcome{Plan: p}
+	outcome := &Outcome{Plan: p, began: began}
 	if p.Empty() {
 		outcome.Applied, outcome.Pending = state.Applied, state.Pending
 		return outcome, nil

@@ -15,8 +15,9 @@ import (
 // Done is a step that was taken.
 type Done struct {
 	Step
-	Took time.Duration `json:"took_ns"`
-	Err  error         `json:"-"`
+	After time.Duration // since the pass began, when the step was over
+	Took  time.Duration
+	Err   error
 }
 
 // applier carries out one plan.
@@ -54,8 +55,13 @@ func (r *applier) apply(ctx context.Context) error {
 func (r *applier) step(verb Verb, what string, take func() error) error {
 	start := time.Now()
 	err := take()
-	r.outcome.Done = append(r.outcome.Done, Done{Step{verb, what}, time.Since(start), err})
+	r.note(Step{verb, what}, start, err)
 	return err
+}
+
+// note adds a step that began at start to the outcome.
+func (r *applier) note(s Step, start time.Time, err error) {
+	r.outcome.Done = append(r.outcome.Done, Done{s, time.Since(r.outcome.began), time.Since(start), err})
 }
 
 // bind: the key first, then the proof, then the door; the old key goes last.
@@ -151,7 +157,7 @@ func (r *applier) writeKeys(ctx context.Context, verb Verb, lines []string) erro
 	start := time.Now()
 	change, err := authkeys.Edit(ctx, location, edit)
 	if err != nil || change.Changed {
-		r.outcome.Done = append(r.outcome.Done, Done{Step{verb, location.Path}, time.Since(start), err})
+		r.note(Step{verb, location.Path}, start, err)
 	}
 	return err
 }

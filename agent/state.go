@@ -38,9 +38,40 @@ type State struct {
 	Pending *metadata.Binding `json:"pending,omitempty"`
 	// Applied is how far the instance has come.
 	Applied *Applied `json:"applied,omitempty"`
+	// Proven is the way in that was proved last. It stays in place until that of
+	// another binding is proved.
+	Proven *Proven `json:"proven,omitempty"`
+	// Elsewhere are keys files with a block of ours in which sshd no longer looks,
+	// or not for the logon user of now.
+	Elsewhere []KeysPlace `json:"elsewhere,omitempty"`
+	// Failure is why the last pass came to nothing, "" when it did not fail.
+	Failure string `json:"failure,omitempty"`
 	// Unfinished is set before sshd's configuration is touched and cleared by the
 	// next Record: whatever is found then has to be loaded and proved again.
 	Unfinished bool `json:"unfinished,omitempty"`
+}
+
+// KeysPlace is a keys file and whose it is.
+type KeysPlace struct {
+	User     string `json:"user"`
+	KeysFile string `json:"keys_file"` // path below the root
+}
+
+// Proven is what a real sshd said yes to: these keys, from this file, for this
+// user, in this boot.
+type Proven struct {
+	KeysPlace
+	Fingerprints []string `json:"fingerprints"`
+	BootID       string   `json:"boot_id"`
+}
+
+// at returns the fingerprints of the keys proved at a place; none for any
+// other, or when nothing is proved.
+func (p *Proven) at(place KeysPlace) []string {
+	if p == nil || p.KeysPlace != place {
+		return nil
+	}
+	return p.Fingerprints
 }
 
 // Applied is the outcome of the last pass that did something.
@@ -91,8 +122,24 @@ func loadState(root, hardware string) (State, error) {
 	if hardware != "" && state.Hardware != "" && state.Hardware != hardware {
 		return fresh, nil
 	}
-	state.Hardware = hardware
+	if hardware != "" {
+		state.Hardware = hardware
+	}
 	return state, nil
+}
+
+// noteFailure remembers why a pass came to nothing, or that it did not. It
+// writes only what is news.
+func (s *State) noteFailure(root string, failure error) error {
+	text := ""
+	if failure != nil {
+		text = failure.Error()
+	}
+	if s.Failure == text {
+		return nil
+	}
+	s.Failure = text
+	return s.save(root)
 }
 
 // save replaces the state file.
