@@ -3,7 +3,6 @@ package metadata
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -125,14 +124,29 @@ func printableText(text string) bool {
 }
 
 // instanceID is deliberately narrow: a captive portal's "OK" must not pass for an instance.
-var instanceID = regexp.MustCompile(`^i-[A-Za-z0-9-]{1,62}$`)
-
-func validInstanceID(id string) bool { return instanceID.MatchString(id) }
+func validInstanceID(id string) bool {
+	rest, ok := strings.CutPrefix(id, "i-")
+	return ok && rest != "" && len(rest) <= 62 && only(rest, "-")
+}
 
 // user is what useradd(8) and adduser(8) agree to create, at most 32 bytes.
-var user = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+func validUser(name string) bool {
+	return name != "" && len(name) <= 32 && only(name[:1], "_") && !digit(name[0]) && only(name, "_.-")
+}
 
-func validUser(name string) bool { return user.MatchString(name) }
+// only reports whether text has no other bytes than ASCII letters, digits and those in more.
+func only(text, more string) bool {
+	for i := range len(text) {
+		c := text[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && !digit(c) && strings.IndexByte(more, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 // validName reports whether name may be a key's directory below public-keys/: a number or
 // a key pair's name or id (2 to 128 letters of any script, digits and : _ - . in ECS).

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"slices"
+	"strings"
 )
 
 // Errors of [Lookup] that a caller may decide by.
@@ -32,13 +32,29 @@ type Account struct {
 	Shadow *Shadow
 }
 
-// validName is what shadow-utils lets an account be called in any of the
-// distributions, and nothing that a shell or an option parser could misread.
-var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_.$-]?$`)
+// ValidName reports whether a local account may have that name: what shadow-utils
+// allows in any of the distributions, and nothing that a shell or an option
+// parser could misread. Names that begin with a digit are refused: tools take
+// them for a number.
+func ValidName(name string) bool {
+	if name == "" || len(name) > maxName || strings.IndexByte("0123456789.-", name[0]) >= 0 {
+		return false
+	}
+	name = strings.TrimSuffix(name, "$") // Samba's machine accounts
+	return name != "" && onlyASCII(name, "_.-")
+}
 
-// ValidName reports whether a local account may have that name. Names that
-// begin with a digit are refused: tools take them for a number.
-func ValidName(name string) bool { return validName.MatchString(name) }
+// maxName is the longest that utmp(5) has room for.
+const maxName = 32
+
+// onlyASCII reports whether text has no other bytes than ASCII letters, digits
+// and those in more.
+func onlyASCII(text, more string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		letter := r|0x20 >= 'a' && r|0x20 <= 'z'
+		return !letter && (r < '0' || r > '9') && !strings.ContainsRune(more, r)
+	})
+}
 
 // Lookup finds the account of that name in the files below root. The error is
 // an [ErrUnknownUser] or an [ErrInvalidName] or tells what could not be read; a

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -136,11 +135,9 @@ func (a Account) homeProblems(root string) []Problem {
 	return []Problem{{HomeMissing, detail, remedy}}
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./@%+=:,-]+$`)
-
 // quote makes one word of a POSIX shell of it.
 func quote(word string) string {
-	if plainWord.MatchString(word) {
+	if word != "" && onlyASCII(word, "_./@%+=:,-") {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
