@@ -15,15 +15,15 @@ import (
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 )
 
-// realSSHD answers what sshd -T -C says about a configuration that is written to files.
-type realSSHD struct {
+// configDumper answers what sshd -T -C says about a configuration that is written to files.
+type configDumper struct {
 	program, dir, hostKey string
 }
 
-func newRealSSHD(t *testing.T) *realSSHD {
+func newConfigDumper(t *testing.T) *configDumper {
 	t.Helper()
 	testmachine.RequireRoot(t)
-	r := &realSSHD{program: testmachine.RequireProgram(t, "sshd"), dir: t.TempDir()}
+	r := &configDumper{program: testmachine.RequireProgram(t, "sshd"), dir: t.TempDir()}
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func newRealSSHD(t *testing.T) *realSSHD {
 }
 
 // write puts the files of a configuration, whose main file is "main", into the folder that "@" stands for.
-func (r *realSSHD) write(files map[string]string) (string, error) {
+func (r *configDumper) write(files map[string]string) (string, error) {
 	for name, content := range files {
 		content = strings.ReplaceAll(content, "@", r.dir)
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
@@ -59,7 +59,7 @@ var compared = map[string]string{
 }
 
 // says is what sshd -T tells for the compared keywords, nil if it refuses the configuration.
-func (r *realSSHD) says(config string, conn Connection) (map[string]string, string) {
+func (r *configDumper) says(config string, conn Connection) (map[string]string, string) {
 	cmd := exec.Command(r.program, "-T", "-h", r.hostKey, "-f", config, "-C", conn.arg())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -118,8 +118,8 @@ var askedConnections = []Connection{
 	{User: "daemon", Groups: []string{"daemon"}, Host: "h", Addr: "2001:db8::7", LAddr: "::1", LPort: 22, RDomain: "red"},
 }
 
-// compare fails when sshd and the reader differ on a configuration, and tells whether sshd takes it.
-func compare(t interface{ Errorf(string, ...any) }, r *realSSHD, config string) bool {
+// compareText fails when sshd and the reader differ on a configuration, and tells whether sshd takes it.
+func compareText(t interface{ Errorf(string, ...any) }, r *configDumper, config string) bool {
 	taken := true
 	for _, conn := range askedConnections {
 		want, refusal := r.says(config, conn)
@@ -140,7 +140,7 @@ func compare(t interface{ Errorf(string, ...any) }, r *realSSHD, config string) 
 }
 
 func TestTextAgreesWithSshd(t *testing.T) {
-	real := newRealSSHD(t)
+	real := newConfigDumper(t)
 	for _, test := range []struct {
 		name    string
 		files   map[string]string
@@ -158,6 +158,7 @@ func TestTextAgreesWithSshd(t *testing.T) {
 		{name: "skey", files: map[string]string{"main": "SkeyAuthentication no\n"}},
 		{name: "values in capitals", files: map[string]string{"main": "PASSWORDAUTHENTICATION NO\n"}},
 		{name: "quoted paths", files: map[string]string{"main": "AuthorizedKeysFile \"/k/a b\" '/k/c' /k/d\\ e\\\"f # x\n"}},
+		{name: "backslash before a space in quotes", files: map[string]string{"main": "AuthorizedKeysFile \"/k/a\\ b\" '/c\\'d'\n"}},
 		{name: "comment sign in a word", files: map[string]string{"main": "AuthorizedKeysFile /k/a#b #c\n"}},
 		{name: "open quote", files: map[string]string{"main": "AuthorizedKeysFile \"/k\n"}, refused: true},
 		{name: "command as written", files: map[string]string{"main": "ForceCommand=\techo \"a  b\" 'c' # d \nForceCommand none\n"}},
@@ -189,7 +190,7 @@ func TestTextAgreesWithSshd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if taken := compare(t, real, config); taken == test.refused {
+			if taken := compareText(t, real, config); taken == test.refused {
 				_, why := real.says(config, askedConnections[0])
 				t.Errorf("sshd takes it: %v: %s", taken, why)
 			}
@@ -198,7 +199,7 @@ func TestTextAgreesWithSshd(t *testing.T) {
 }
 
 func TestAnyTextAgreesWithSshd(t *testing.T) {
-	real := newRealSSHD(t)
+	real := newConfigDumper(t)
 	taken := 0
 	rapid.Check(t, func(t *rapid.T) {
 		files := map[string]string{"main": drawConfig(t, 2), "inc-a": drawConfig(t, 1), "inc-b": drawConfig(t, 0)}
@@ -206,7 +207,7 @@ func TestAnyTextAgreesWithSshd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if compare(t, real, config) {
+		if compareText(t, real, config) {
 			taken++
 		}
 	})

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// instance writes files (path inside the instance: content) and returns its root.
-func instance(t testing.TB, files map[string]string) string {
+// textRoot writes files (path inside the instance: content) and returns its root.
+func textRoot(t testing.TB, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
 	for name, content := range files {
@@ -29,7 +29,7 @@ const mainConfig = "/etc/ssh/sshd_config"
 
 func readText(t testing.TB, files map[string]string) *Text {
 	t.Helper()
-	text, err := ReadText(instance(t, files), mainConfig)
+	text, err := ReadText(textRoot(t, files), mainConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestWhatSshdRefusesNamesFileAndLine(t *testing.T) {
 		{"too large", strings.Repeat("#", maxConfigBytes+1), "larger than"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := ReadText(instance(t, map[string]string{mainConfig: test.config}), mainConfig)
+			_, err := ReadText(textRoot(t, map[string]string{mainConfig: test.config}), mainConfig)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -137,8 +137,34 @@ func TestIncludesAreExpandedInPlace(t *testing.T) {
 	}
 }
 
+func TestIncludedFilesAreSortedByTheirWholePath(t *testing.T) {
+	text := readText(t, map[string]string{
+		mainConfig: "Include d*/x\n", "/etc/ssh/d/x": "", "/etc/ssh/d-1/x": "", "/etc/ssh/D/x": "",
+	})
+	want := []string{mainConfig, "/etc/ssh/d-1/x", "/etc/ssh/d/x"} // '-' comes before '/'
+	if diff := cmp.Diff(want, text.Files); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOneDeniedGroupIsEnough(t *testing.T) {
+	for _, test := range []struct {
+		groups []string
+		want   bool
+	}{
+		{[]string{"staff"}, true},
+		{[]string{"staff", "guests"}, false},
+		{[]string{"guests", "staff"}, false},
+		{nil, false},
+	} {
+		if got := matchesGroups(test.groups, "*,!guests"); got != test.want {
+			t.Errorf("%v: %v", test.groups, got)
+		}
+	}
+}
+
 func TestNoLinkLeadsOutOfTheInstance(t *testing.T) {
-	root := instance(t, map[string]string{mainConfig: "Include secret\n"})
+	root := textRoot(t, map[string]string{mainConfig: "Include secret\n"})
 	if err := os.Symlink("/etc/passwd", filepath.Join(root, "etc/ssh/secret")); err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +306,7 @@ func FuzzReadText(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	root := instance(f, map[string]string{"/etc/ssh/a.conf": "Match User a\nBanner x\n"})
+	root := textRoot(f, map[string]string{"/etc/ssh/a.conf": "Match User a\nBanner x\n"})
 	config := filepath.Join(root, mainConfig)
 	f.Fuzz(func(t *testing.T, data string) {
 		if err := os.WriteFile(config, []byte(data), 0o600); err != nil {

@@ -2,6 +2,7 @@ package target
 
 import (
 	"crypto/rsa"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -20,11 +21,11 @@ func (p *policy) acceptsKind(key ssh.PublicKey) error {
 		return nil
 	}
 	if !slices.Contains(algorithms, ssh.KeyAlgoRSASHA256) && !slices.Contains(algorithms, ssh.KeyAlgoRSASHA512) {
-		return fmt.Errorf("no algorithm for RSA keys is in PubkeyAcceptedAlgorithms")
+		return errors.New("no algorithm for RSA keys is in PubkeyAcceptedAlgorithms")
 	}
 	public, ok := key.(ssh.CryptoPublicKey)
 	if !ok {
-		return fmt.Errorf("an RSA key without a size")
+		return errors.New("an RSA key without a size")
 	}
 	least := p.number("requiredrsasize", 1024)
 	if n := public.CryptoPublicKey().(*rsa.PublicKey).N.BitLen(); n < least {

@@ -39,7 +39,9 @@ func serve(t *testing.T, files map[string]string, options Options) *fixture {
 		f.write(t, name, content)
 	}
 	options.Root = f.root
-	options.Log = f.log
+	if options.Log == nil {
+		options.Log = f.log
+	}
 	server, err := New(options)
 	if err != nil {
 		t.Fatal(err)

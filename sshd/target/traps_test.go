@@ -273,6 +273,22 @@ func TestAPanicEndsItsOwnSessionOnly(t *testing.T) {
 	}
 }
 
+func TestAPanicWhileLoggingInEndsItsOwnConnectionOnly(t *testing.T) {
+	options := alice()
+	options.Log = func(a Attempt) {
+		if a.User == "panic" {
+			panic("on purpose")
+		}
+	}
+	f := serve(t, nil, options)
+	if f.admits(t, "panic", ssh.Password("tulip")) {
+		t.Error("a panic let the user in")
+	}
+	if !f.admits(t, "alice", ssh.Password("tulip")) {
+		t.Error("the server is gone")
+	}
+}
+
 func TestAUserNameIsNoPath(t *testing.T) {
 	key := newKey(t)
 	f := serve(t, map[string]string{"/secret": key.Line, "/keys/x": ""}, Options{AuthorizedKeysFile: keysFile})
