@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // A keyType is a kind of public key as it stands in a blob: its name, then its
@@ -84,7 +83,7 @@ func (t *keyType) canonical(blob []byte) ([]byte, error) {
 }
 
 func (t *keyType) named(name string) bool {
-	return keyTypes[name] == t || t.inside != "" && strings.EqualFold(name, t.inside)
+	return keyTypes[name] == t || t.inside != "" && asciiLower(name) == t.inside
 }
 
 func cutString(b []byte) (value, rest []byte, err error) {

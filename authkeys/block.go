@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -114,7 +115,8 @@ func (f *File) owned() []bool {
 }
 
 func (f *File) ownBetween(owned []bool, begin, end int) {
-	named := append(fingerprints(f.Lines[begin]), fingerprints(f.Lines[end])...)
+	named := fingerprints(f.Lines[begin])
+	maps.Copy(named, fingerprints(f.Lines[end]))
 	for i := begin + 1; i < end; i++ {
 		owned[i] = f.Lines[i].isNamed(named)
 	}
@@ -127,8 +129,8 @@ func (f *File) ownNeighbours(owned []bool, mark, step int) {
 	}
 }
 
-func (l Line) isNamed(fingerprints []string) bool {
-	return l.Kind == Key && slices.Contains(fingerprints, l.Entry.Fingerprint())
+func (l Line) isNamed(fingerprints map[string]bool) bool {
+	return l.Kind == Key && fingerprints[l.Entry.Fingerprint()]
 }
 
 func isMark(l Line, mark string) bool {
@@ -137,9 +139,14 @@ func isMark(l Line, mark string) bool {
 }
 
 // fingerprints returns the fingerprints that a marker names.
-func fingerprints(mark Line) []string {
-	isOther := func(word string) bool { return !strings.HasPrefix(word, fingerprintPrefix) }
-	return slices.DeleteFunc(strings.Fields(lineText(mark.Raw)), isOther)
+func fingerprints(mark Line) map[string]bool {
+	named := make(map[string]bool)
+	for word := range strings.FieldsSeq(lineText(mark.Raw)) {
+		if strings.HasPrefix(word, fingerprintPrefix) {
+			named[word] = true
+		}
+	}
+	return named
 }
 
 func renderBlock(keys []string) ([]byte, error) {

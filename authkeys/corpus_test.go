@@ -98,6 +98,8 @@ var optionCases = []struct {
 	{"pty,", true},
 	{",", true},
 	{"unknown", false},
+	{"\xfe", false},          // no UTF-8, which must not matter
+	{"re\u017ftrict", false}, // a letter that Unicode folds to s
 	{"ptyx", false},
 	{"no-pty=yes", false},
 	{"pty=yes", false},

@@ -17,6 +17,13 @@ import (
 // written.
 const MaxSize = 16 << 20
 
+// MaxLines bounds the lines likewise: a parsed line takes far more memory than
+// an empty one on disk, and who fills the file need not be a friend. MaxSize
+// holds no more ed25519 keys than this.
+const MaxLines = 1 << 18
+
+var errManyLines = fmt.Errorf("more than %d lines: shorten it", MaxLines)
+
 // A FileID tells one state of a keys file from another without its content. The
 // zero FileID is that of no file.
 type FileID atomicfile.ID
@@ -54,7 +61,8 @@ func Read(ctx context.Context, l Location) ([]byte, FileID, error) {
 // its user, without leaving the home; a symbolic link within it is kept and what
 // it points to is edited. A missing folder is made with mode 0700. Any other
 // file is written as root and given to the user, if all folders on the way are
-// root's alone. Only a regular file of up to MaxSize is touched.
+// root's alone. Only a regular file of up to MaxSize and
+// MaxLines is touched.
 //
 // The new file has mode 0600 and belongs to the user. It takes the place of the
 // old one at once, so that nobody ever finds it missing, half written or readable
@@ -192,6 +200,9 @@ func (p *place) read() (*atomicfile.Snapshot, error) {
 	snapshot, err := atomicfile.Read(folder, p.name, MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if err == nil && bytes.Count(snapshot.Data, []byte{'\n'}) > MaxLines {
+		return nil, errManyLines
 	}
 	return snapshot, err
 }

@@ -91,7 +91,10 @@ func (l Location) label(ctx context.Context, made []string) {
 	if len(made) == 0 || l.Root != "/" || !hasSELinux() {
 		return
 	}
-	command := exec.CommandContext(ctx, "/sbin/restorecon", filepath.Join(l.Home, made[0]))
+	command := exec.CommandContext(ctx, "/sbin/restorecon", "--")
+	for _, name := range made {
+		command.Args = append(command.Args, filepath.Join(l.Home, name))
+	}
 	command.Dir = "/"
 	command.Env = []string{}
 	if os.Geteuid() == 0 {

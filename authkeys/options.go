@@ -65,41 +65,45 @@ func parseOptions(text string) (Options, error) {
 // parseOption takes one option from the front of text. Where it knows none it
 // returns text as it was, which is sound only before a comma.
 func (o *Options) parseOption(text string) (rest string, err error) {
-	if rest, ok := o.parseFlag(text); ok {
+	word := firstWord(text)
+	name, rest := asciiLower(word), text[len(word):]
+	if o.setFlag(name) {
 		return rest, nil
 	}
-	name, after, found := strings.Cut(text, "=")
-	set := o.setter(strings.ToLower(name))
-	if !found || set == nil {
+	set := o.setter(name)
+	if set == nil || !strings.HasPrefix(rest, "=") {
 		return text, nil
 	}
-	value, rest, err := cutQuoted(after)
+	value, rest, err := cutQuoted(rest[1:])
 	if err == nil {
 		err = set(value)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", strings.ToLower(name), err)
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	return rest, nil
 }
 
-// parseFlag takes an option that has no value, or its no- form.
-func (o *Options) parseFlag(text string) (rest string, ok bool) {
-	word := strings.ToLower(text)
+// firstWord returns what comes before a comma, an equals sign or a quote.
+func firstWord(text string) string {
 	if end := strings.IndexAny(text, `,="`); end >= 0 {
-		word = word[:end]
+		return text[:end]
 	}
-	rest = text[len(word):]
-	switch word {
+	return text
+}
+
+// setFlag takes the name of an option that has no value, or its no- form.
+func (o *Options) setFlag(name string) (known bool) {
+	switch name {
 	case "restrict":
 		o.restrict()
-		return rest, true
+		return true
 	case "cert-authority":
 		o.CertAuthority = true
-		return rest, true
+		return true
 	}
-	name, negated := strings.CutPrefix(word, "no-")
-	return rest, o.setFlag(name, !negated)
+	name, negated := strings.CutPrefix(name, "no-")
+	return o.switchFlag(name, !negated)
 }
 
 func (o *Options) restrict() {
@@ -108,7 +112,7 @@ func (o *Options) restrict() {
 	o.PTY, o.UserRC = false, false
 }
 
-func (o *Options) setFlag(name string, on bool) (known bool) {
+func (o *Options) switchFlag(name string, on bool) (known bool) {
 	switch name {
 	case "port-forwarding":
 		o.PortForwarding = on
@@ -188,12 +192,21 @@ func cutQuoted(text string) (value, rest string, err error) {
 // unknownOption names what stands where an option should end or begin. The text
 // is cut: it may be anything, such as a key whose type is missing.
 func unknownOption(text string) error {
-	word := text
-	if end := strings.IndexAny(text, `,="`); end >= 0 {
-		word = text[:end]
-	}
+	word := firstWord(text)
 	if len(word) > 32 {
 		word = word[:32] + "…"
 	}
 	return fmt.Errorf("no such option or wrong form: %q", word)
+}
+
+// asciiLower lowers the letters of ASCII alone, as sshd does: Unicode has other
+// letters that become these, and some that change their length.
+func asciiLower(s string) string {
+	lower := []byte(s)
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c + ('a' - 'A')
+		}
+	}
+	return string(lower)
 }

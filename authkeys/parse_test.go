@@ -271,3 +271,25 @@ func TestBadLineTellsTheReasonAndNoKey(t *testing.T) {
 		}
 	}
 }
+
+// A hostile file must not hold the reader up: each of these is as large as a
+// file may be, and took minutes where a scan was repeated.
+func TestLargestLinesAreReadInNoTime(t *testing.T) {
+	key := testKey(t, 'k')
+	for name, line := range map[string]string{
+		"commas":      strings.Repeat(",", authkeys.MaxSize) + " " + key,
+		"flags":       strings.Repeat("pty,", authkeys.MaxSize/4) + "pty " + key,
+		"environment": strings.Repeat(`environment="A=1",`, authkeys.MaxSize/18) + "pty " + key,
+		"word":        strings.Repeat("x", authkeys.MaxSize) + " " + key,
+		"stars":       `from="` + strings.Repeat("*", authkeys.MaxSize) + `x" ` + key,
+		"blanks":      strings.Repeat(" ", authkeys.MaxSize) + key,
+	} {
+		start := time.Now()
+		accepts(authkeys.Parse([]byte(line)), blobOf(t, key))
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("%s: %v", name, took)
+		} else {
+			t.Logf("%s: %v", name, took)
+		}
+	}
+}

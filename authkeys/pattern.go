@@ -48,7 +48,7 @@ const maxPattern = 1023
 // lower case. An element that is too long ends the list.
 func matchList(list, host string) verdict {
 	result := unmatched
-	for pattern := range strings.SplitSeq(strings.ToLower(list), ",") {
+	for pattern := range strings.SplitSeq(asciiLower(list), ",") {
 		pattern, negated := strings.CutPrefix(pattern, "!")
 		if len(pattern) >= maxPattern {
 			return unmatched

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -47,7 +46,7 @@ func permitsFrom(patterns string, addr netip.Addr, host string) error {
 	if err != nil {
 		return err
 	}
-	byName := matchList(patterns, strings.ToLower(host))
+	byName := matchList(patterns, asciiLower(host))
 	if byAddress == refused || byName == refused || byAddress != accepted && byName != accepted {
 		return ErrFrom
 	}

@@ -49,8 +49,6 @@ func (l Location) openHome(root *os.Root) (*os.Root, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, ErrNoHome
-	case errors.Is(err, unix.ENOTDIR):
-		return nil, errors.New("not a folder")
 	case err != nil:
 		return nil, cause(err)
 	}

@@ -57,10 +57,10 @@ var errTime = errors.New("expected YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, wit
 // past the month's end is one of the next month's, as mktime(3) has it. The
 // epoch and what was before it are refused: they mean "no end" inside sshd.
 func parseTime(s string, zone *time.Location) (time.Time, error) {
-	switch upper := strings.ToUpper(s); {
-	case strings.HasSuffix(upper, "Z"):
+	switch lower := asciiLower(s); {
+	case strings.HasSuffix(lower, "z"):
 		s, zone = s[:len(s)-1], time.UTC
-	case strings.HasSuffix(upper, "UTC"):
+	case strings.HasSuffix(lower, "utc"):
 		s, zone = s[:len(s)-3], time.UTC
 	}
 	if len(s) != 8 && len(s) != 12 && len(s) != 14 {
@@ -158,7 +158,7 @@ func parsePort(s string) (port int, ok bool) {
 // setTunnel takes a device number or "any".
 func (o *Options) setTunnel(value string) error {
 	device := TunnelAny
-	if !strings.EqualFold(value, "any") {
+	if asciiLower(value) != "any" {
 		var err error
 		if device, err = parseNumber(value, TunnelAny-2); err != nil {
 			return errors.New("expected a device number or any")

@@ -2,8 +2,11 @@ package atomicfile
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -120,4 +123,71 @@ func listing(t *testing.T, dir *os.Root) []string {
 		t.Fatal(err)
 	}
 	return names
+}
+
+func TestWithoutExchangeTheLookStillGuards(t *testing.T) {
+	for name, errno := range map[string]unix.Errno{"old kernel": unix.ENOSYS, "file system that cannot": unix.EINVAL} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := os.OpenRoot(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dir.Close()
+			if err := withoutRenameat2(errno, func() error { return replaceWithoutExchange(dir) }); err != nil {
+				t.Error(err)
+			}
+			if left := listing(t, dir); len(left) != 1 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+// replaceWithoutExchange makes a file, replaces it, and is refused twice.
+func replaceWithoutExchange(dir *os.Root) error {
+	if err := Replace(dir, "file", []byte("made"), 0o600, Over(nil)); err != nil {
+		return err
+	}
+	if err := Replace(dir, "file", nil, 0o600, Over(nil)); !errors.Is(err, ErrChanged) {
+		return fmt.Errorf("made twice: %w", err)
+	}
+	old, err := Read(dir, "file", 100)
+	if err != nil {
+		return err
+	}
+	if err := Replace(dir, "file", []byte("ours"), 0o600, Over(old)); err != nil {
+		return err
+	}
+	if err := Replace(dir, "file", nil, 0o600, Over(old)); !errors.Is(err, ErrChanged) {
+		return fmt.Errorf("replaced what was not read: %w", err)
+	}
+	if got, err := dir.ReadFile("file"); err != nil || string(got) != "ours" {
+		return fmt.Errorf("file holds %q, %w", got, err)
+	}
+	return nil
+}
+
+// withoutRenameat2 runs f on a thread whose calls of renameat2(2) fail with
+// errno. A seccomp filter cannot be taken off again, so the thread ends with f.
+func withoutRenameat2(errno unix.Errno, f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		filter := []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the call
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_RENAMEAT2, Jf: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		}
+		program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+		}
+		if err == nil {
+			err = f()
+		}
+		result <- err
+	}()
+	return <-result
 }
