@@ -32,8 +32,8 @@ type Credentials struct {
 // is neither root nor that user.
 var ErrNotPermitted = errors.New("not permitted to act as another user: run as root")
 
-// ErrStillHanging is returned at once when an earlier function that was given up
-// on has not come back yet, for the same user.
+// ErrStillHanging is returned when an earlier function that was given up on, for
+// the same user, has not come back before ctx ended.
 var ErrStillHanging = errors.New("an earlier visit to this user's files still hangs")
 
 // Do runs f with the credentials c and returns its error; a panic in f becomes
@@ -51,7 +51,7 @@ func Do(ctx context.Context, c Credentials, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("files of uid %d: %w", c.UID, err)
 	}
-	if !hanging.free(c.UID) {
+	if !hanging.wait(ctx, c.UID) {
 		return fmt.Errorf("files of uid %d: %w", c.UID, ErrStillHanging)
 	}
 	result := make(chan error, 1)
@@ -105,32 +105,49 @@ func become(c Credentials) error {
 
 // hanging holds the users whose files did not answer in time. It belongs to the
 // process, as the threads that hang do.
-var hanging = abandoned{count: make(map[int]int)}
+var hanging = abandoned{ended: make(map[int]chan struct{})}
 
 type abandoned struct {
 	mu    sync.Mutex
-	count map[int]int // threads left to themselves, by uid
+	ended map[int]chan struct{} // by uid: closed once the thread left to itself has ended
 }
 
-func (a *abandoned) free(uid int) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.count[uid] == 0
+// wait returns when no thread of the user is left to itself, or tells that ctx
+// ended first. One that was only told to hurry, and not held up, has ended soon.
+func (a *abandoned) wait(ctx context.Context, uid int) bool {
+	for {
+		a.mu.Lock()
+		ended := a.ended[uid]
+		a.mu.Unlock()
+		if ended == nil {
+			return true
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
-// watch counts a thread as hanging until its result comes.
+// watch counts a thread as hanging until its result comes. Where two were let in
+// at the same time, the later to be given up on stands for both.
 func (a *abandoned) watch(uid int, result <-chan error) {
-	a.add(uid, 1)
+	ended := make(chan struct{})
+	a.mu.Lock()
+	before := a.ended[uid]
+	a.ended[uid] = ended
+	a.mu.Unlock()
 	go func() {
 		<-result
-		a.add(uid, -1)
+		if before != nil {
+			<-before
+		}
+		a.mu.Lock()
+		if a.ended[uid] == ended {
+			delete(a.ended, uid)
+		}
+		a.mu.Unlock()
+		close(ended)
 	}()
-}
-
-func (a *abandoned) add(uid, n int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.count[uid] += n; a.count[uid] == 0 {
-		delete(a.count, uid)
-	}
 }
