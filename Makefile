@@ -10,7 +10,7 @@ TESTFLAGS ?=
 TIMEOUT   ?= 15m
 FUZZTIME  ?= 20s
 COUNT     ?= 6
-SUITES    ?= bullseye trixie
+SUITES    ?= bullseye bookworm trixie
 
 GOFUMPT     = $(GO) run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.1
@@ -41,7 +41,7 @@ endif
 # Without root the tests that need a machine of their own are skipped; with
 # it, trees of other OpenSSH releases are made once and kept.
 test: go ## all tests, with the race detector; as root also those on a real machine
-	@$(need) gcc ssh ssh-keygen $(if $(root),sshd sshpass)
+	@$(need) gcc ssh ssh-keygen $(if $(root),sshd sshpass systemd-nspawn)
 ifneq ($(root),)
 	@$(MAKE) --no-print-directory images || echo "going on without these trees" >&2
 else

@@ -21,6 +21,8 @@ type Candidate struct {
 	// Logon is a second main file, the same but for one thing: only Key logs in.
 	Logon string
 	Key   OneTimeKey
+
+	text *Text // the configuration it is made of, for telling where a line stands
 }
 
 // names below RunDir/candidate. They are fixed, since only one applier runs at
@@ -43,10 +45,10 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 	if err := os.MkdirAll(d.path(dir), 0o755); err != nil {
 		return nil, fmt.Errorf("make a folder for the candidate configuration: %w", err)
 	}
-	c := &Candidate{Config: path.Join(dir, candidateConfig), Logon: path.Join(dir, logonConfig), Key: key}
+	c := &Candidate{Config: path.Join(dir, candidateConfig), Logon: path.Join(dir, logonConfig), Key: key, text: files.text}
 	withKey := p
 	withKey.keysFile = path.Join(dir, logonKeys)
-	contents := map[string][]byte{logonKeys: key.AuthorizedKey()}
+	contents := map[string][]byte{logonKeys: key.AuthorizedKeys()}
 	files.candidate(contents, dir, candidateConfig, candidateDropIn, p)
 	files.candidate(contents, dir, logonConfig, logonDropIn, withKey)
 	return c, d.writeCandidate(dir, contents)
@@ -56,45 +58,37 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 // the drop-in it includes where that is the layout.
 func (f *Files) candidate(contents map[string][]byte, dir, config, dropIn string, p Policy) {
 	next := f.With(p)
-	if next.DropIn == nil {
-		contents[config] = f.rewriteInclude(next.Main, "")
-		return
+	var name string
+	if next.DropIn != nil {
+		name = path.Join(dir, dropIn)
+		contents[dropIn] = next.DropIn
 	}
-	contents[dropIn] = next.DropIn
-	contents[config] = f.rewriteInclude(next.Main, path.Join(dir, dropIn))
+	contents[config] = f.rewriteIncludes(next.Main, name)
 }
 
-// rewriteInclude is main with the Include that reaches the drop-in spelled out
-// file by file, and candidate in the drop-in's place among them.
-func (f *Files) rewriteInclude(main []byte, candidate string) []byte {
-	include, reached := f.text.IncludeReaching(path.Dir(DropIn))
-	if !reached {
-		return main
-	}
-	original := nthLine(f.Main, include.Line)
+// rewriteIncludes is main with each Include that reaches the drop-in spelled
+// out file by file, and candidate in the drop-in's place among them; nothing in
+// its place when candidate is empty.
+func (f *Files) rewriteIncludes(main []byte, candidate string) []byte {
 	var out []byte
 	for line := range bytes.Lines(main) {
-		if original != nil && bytes.Equal(line, original) {
-			line, original = f.spellOut(include.Args, candidate), nil
+		keyword, rest, err := splitKeyword(string(line))
+		if err == nil && strings.EqualFold(keyword, "include") {
+			line = f.spellOut(line, rest, candidate)
 		}
 		out = append(out, line...)
 	}
 	return out
 }
 
-// nthLine is line n of text, from 1, with its newline.
-func nthLine(text []byte, n int) []byte {
-	for line := range bytes.Lines(text) {
-		if n--; n == 0 {
-			return line
-		}
+// spellOut is an Include line with the files that its arguments match now, or
+// the line as it is where the drop-in is not among them.
+func (f *Files) spellOut(line []byte, arguments, candidate string) []byte {
+	patterns, err := splitArgs(arguments)
+	if err != nil || len(f.upToDropIn(patterns)) == 0 {
+		return line
 	}
-	return nil
-}
-
-// spellOut is an Include line for the files that patterns match now.
-func (f *Files) spellOut(patterns []string, candidate string) []byte {
-	line := "Include"
+	words := []string{"Include"}
 	for _, arg := range patterns {
 		pattern, err := includePattern(arg)
 		if err != nil {
@@ -103,16 +97,16 @@ func (f *Files) spellOut(patterns []string, candidate string) []byte {
 		for _, name := range f.matched(pattern) {
 			switch {
 			case name != DropIn:
-				line += " " + quoteWord(name)
+				words = append(words, quoteWord(name))
 			case candidate != "":
-				line += " " + quoteWord(candidate)
+				words = append(words, quoteWord(candidate))
 			}
 		}
 	}
-	if line == "Include" {
-		line = "# nothing to include"
+	if len(words) == 1 {
+		return []byte("# nothing to include\n")
 	}
-	return []byte(line + "\n")
+	return []byte(strings.Join(words, " ") + "\n")
 }
 
 // matched are the files that an Include pattern matches, in sshd's order, the

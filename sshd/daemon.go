@@ -4,7 +4,7 @@
 // latchkey writes there, the password policy.
 //
 // Nothing here guesses what sshd would do. Questions go to the program itself:
-// sshd -T for configuration, sshd -i over a socket pair for a logon under a
+// sshd -T for configuration, sshd -i over a connection of our own for a logon under a
 // configuration that no listener has yet, and the running listener for what is
 // true now. An answer that could not be had is [Unknown], never a no.
 package sshd
@@ -14,8 +14,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -84,7 +86,10 @@ func (d *Daemon) Program() string {
 func (d *Daemon) command(ctx context.Context, args ...string) *exec.Cmd {
 	argv := append(append([]string{}, d.Command...), args...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	// PAM's audit looks up the client's host name, and over a socket pair that is a
+	// name that nobody knows: a name server which does not answer must not cost the
+	// 20 s that resolv.conf(5) gives it.
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "RES_OPTIONS=timeout:1 attempts:1"}
 	cmd.Dir = "/"
 	cmd.WaitDelay = time.Second
 	// No Pdeathsig: it fires when the thread that forked ends, not the process, and
@@ -98,6 +103,15 @@ func (d *Daemon) command(ctx context.Context, args ...string) *exec.Cmd {
 
 // run runs sshd to its end and returns what it printed.
 func (d *Daemon) run(ctx context.Context, args ...string) ([]byte, error) {
+	out, err := d.runOnce(ctx, args...)
+	var refused *CommandError
+	if errors.As(err, &refused) && d.makeRunFolder(refused.Stderr) {
+		return d.runOnce(ctx, args...)
+	}
+	return out, err
+}
+
+func (d *Daemon) runOnce(ctx context.Context, args ...string) ([]byte, error) {
 	if _, err := os.Stat(d.Program()); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w at %s", ErrMissing, d.Program())
 	}
@@ -113,6 +127,32 @@ func (d *Daemon) run(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, &CommandError{Args: cmd.Args, Err: err, Stderr: lastLines(stderr.String(), 3)}
 	}
 	return stdout.Bytes(), nil
+}
+
+// makeRunFolder makes the folder that sshd says it misses, and tells whether
+// sshd may be asked again. Distributions make it when sshd's unit starts, which
+// may be after us at boot, and under socket activation is at the first logon.
+// Only a folder directly below /run is made: what belongs elsewhere comes with
+// a package.
+func (d *Daemon) makeRunFolder(said string) bool {
+	_, rest, found := strings.Cut(said, "Missing privilege separation directory: ")
+	if end := strings.IndexAny(rest, "\r\n;"); end >= 0 {
+		rest = rest[:end]
+	}
+	name := path.Clean(rest)
+	if !found || path.Dir(name) != "/run" {
+		return false
+	}
+	root, err := os.OpenRoot(d.Root)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	err = root.Mkdir(name[1:], 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return true // somebody was faster
+	}
+	return err == nil && root.Chmod(name[1:], 0o755) == nil // whatever the umask
 }
 
 // CommandError is an sshd that did not end well, with the end of what it said.

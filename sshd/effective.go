@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -25,7 +26,8 @@ func (d *Daemon) Effective(ctx context.Context, config string, conn Connection) 
 }
 
 // ParseConfig reads the output of sshd -T: one "keyword value" a line, repeated
-// keywords in order.
+// keywords in order. An output that was cut off is an error: what it lacks
+// would look like what nobody has set.
 func ParseConfig(out []byte) (Config, error) {
 	config := Config{}
 	lines := bufio.NewScanner(bytes.NewReader(out))
@@ -41,15 +43,16 @@ func ParseConfig(out []byte) (Config, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read the output of sshd -T: %w", err)
 	}
-	if !config.complete() {
-		return nil, fmt.Errorf("read the output of sshd -T: it lacks keywords that every sshd prints")
+	if !bytes.HasSuffix(out, []byte("\n")) || !config.complete() {
+		return nil, errors.New("read the output of sshd -T: it is not whole")
 	}
 	return config, nil
 }
 
-// complete tells a whole answer from the beginning of one.
+// complete tells a whole answer from the beginning of one. Every release prints
+// these, and permitopen after all that is read here.
 func (c Config) complete() bool {
-	for _, keyword := range []string{"port", "passwordauthentication", "pubkeyauthentication", "authorizedkeysfile"} {
+	for _, keyword := range []string{"port", "passwordauthentication", "pubkeyauthentication", "authorizedkeysfile", "permitopen"} {
 		if len(c[keyword]) == 0 {
 			return false
 		}

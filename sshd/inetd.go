@@ -11,16 +11,14 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // answerTimeout bounds one conversation. A sound sshd needs 25 to 55 ms; a
 // PAM stack that asks a directory server may take seconds.
 const answerTimeout = 10 * time.Second
 
-// inetd is an sshd -i that serves one end of a socket pair: no port, no
-// listener, no reload. It shows a configuration before any listener has it.
+// inetd is an sshd -i that serves one connection of ours: no listener, no
+// reload. It shows a configuration before any listener has it.
 type inetd struct {
 	conn net.Conn
 	cmd  *exec.Cmd
@@ -31,7 +29,7 @@ type inetd struct {
 // Root. What it has to say goes to log instead of the journal: the instance's
 // log shows real logons only.
 func (d *Daemon) startInetd(ctx context.Context, config string) (*inetd, error) {
-	ours, theirs, err := socketPair()
+	ours, theirs, err := clientPair()
 	if err != nil {
 		return nil, err
 	}
@@ -63,41 +61,30 @@ func (i *inetd) exited() bool {
 	return i.cmd.ProcessState != nil && i.cmd.ProcessState.Exited()
 }
 
-// socketPair is a connected pair: our end as a connection, theirs as the file
-// that becomes sshd's standard input and output.
-func socketPair() (net.Conn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
-	}
-	theirs := os.NewFile(uintptr(fds[1]), "sshd's end")
-	file := os.NewFile(uintptr(fds[0]), "our end")
-	defer file.Close()
-	ours, err := net.FileConn(file)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
-	}
-	return ours, theirs, nil
-}
-
 // QueryInetd asks an sshd -i under config whether it would let user in with
 // key, question (a) of a proof. The log is sshd's own account of it.
 func (d *Daemon) QueryInetd(ctx context.Context, config, user string, key *PublicKey) (Answer, []string) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	server, err := d.startInetd(ctx, config)
-	if err != nil {
-		return Answer{Key: Unknown, Reason: err.Error()}, nil
+	answer, log := d.queryInetd(ctx, config, &query{user: user, key: key})
+	if answer.Key == Unknown && d.makeRunFolder(strings.Join(log, "\n")) {
+		answer, log = d.queryInetd(ctx, config, &query{user: user, key: key})
 	}
-	answer := ask(ctx, server.conn, &query{user: user, key: key})
-	log := server.end()
 	if answer.Key == Unknown && answer.Methods == nil {
 		if said := fatalLine(log); said != "" {
 			answer.Reason += ": " + said
 		}
 	}
 	return answer, log
+}
+
+func (d *Daemon) queryInetd(ctx context.Context, config string, q *query) (Answer, []string) {
+	server, err := d.startInetd(ctx, config)
+	if err != nil {
+		return Answer{Key: Unknown, Reason: err.Error()}, nil
+	}
+	answer := ask(ctx, server.conn, q)
+	return answer, server.end()
 }
 
 // fatalLine is what an sshd said that could not even begin.

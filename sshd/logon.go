@@ -2,11 +2,15 @@ package sshd
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -16,27 +20,49 @@ import (
 // nologin shell and a PAM stack that demands a new password do not.
 const probeCommand = "exit 0"
 
-// OneTimeKey is a key pair made in memory for one whole logon. Its private
-// half never leaves the process.
-type OneTimeKey struct{ signer ssh.Signer }
+// OneTimeKey is a pair of key pairs made in memory for one whole logon, of two
+// types: a configuration may do without either, as FIPS 140 does without
+// Ed25519. Their private halves never leave the process.
+type OneTimeKey struct{ signers []ssh.Signer }
 
-// NewOneTimeKey makes a key pair.
+// NewOneTimeKey makes the key pairs.
 func NewOneTimeKey() (OneTimeKey, error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
+	var key OneTimeKey
+	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return OneTimeKey{}, fmt.Errorf("make a key for the proof: %w", err)
+		return key, fmt.Errorf("make a key for the proof: %w", err)
 	}
-	signer, err := ssh.NewSignerFromKey(private)
+	nist, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return OneTimeKey{}, fmt.Errorf("make a key for the proof: %w", err)
+		return key, fmt.Errorf("make a key for the proof: %w", err)
 	}
-	return OneTimeKey{signer}, nil
+	for _, private := range []crypto.Signer{edwards, nist} {
+		signer, err := ssh.NewSignerFromSigner(private)
+		if err != nil {
+			return key, fmt.Errorf("make a key for the proof: %w", err)
+		}
+		key.signers = append(key.signers, signer)
+	}
+	return key, nil
 }
 
-// AuthorizedKey is the line that lets the key log in, and do nothing else than
-// run a command.
-func (k OneTimeKey) AuthorizedKey() []byte {
-	return append([]byte("restrict "), ssh.MarshalAuthorizedKey(k.signer.PublicKey())...)
+// AuthorizedKeys are the lines that let the key log in, and do nothing else
+// than run a command.
+func (k OneTimeKey) AuthorizedKeys() []byte {
+	var lines []byte
+	for _, signer := range k.signers {
+		lines = append(append(lines, "restrict "...), ssh.MarshalAuthorizedKey(signer.PublicKey())...)
+	}
+	return lines
+}
+
+// types are the types of the two keys.
+func (k OneTimeKey) types() []string {
+	var types []string
+	for _, signer := range k.signers {
+		types = append(types, signer.PublicKey().Type())
+	}
+	return types
 }
 
 // LogonInetd logs user in for real, on an sshd -i under config, with a key that
@@ -46,11 +72,18 @@ func (k OneTimeKey) AuthorizedKey() []byte {
 func (d *Daemon) LogonInetd(ctx context.Context, config, user string, key OneTimeKey) (Verdict, string, []string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
+	verdict, why, log := d.logonInetd(ctx, config, &logon{user: user, key: key})
+	if verdict == Unknown && d.makeRunFolder(strings.Join(log, "\n")) {
+		return d.logonInetd(ctx, config, &logon{user: user, key: key})
+	}
+	return verdict, why, log
+}
+
+func (d *Daemon) logonInetd(ctx context.Context, config string, l *logon) (Verdict, string, []string) {
 	server, err := d.startInetd(ctx, config)
 	if err != nil {
 		return Unknown, err.Error(), nil
 	}
-	l := logon{user: user, signer: key.signer}
 	verdict, why := l.over(ctx, server.conn)
 	log := server.end()
 	if verdict == Unknown && l.met && ctx.Err() == nil && server.exited() {
@@ -62,9 +95,9 @@ func (d *Daemon) LogonInetd(ctx context.Context, config, user string, key OneTim
 // logon is a whole SSH session: handshake, authentication, one command, its
 // exit status.
 type logon struct {
-	user   string
-	signer ssh.Signer
-	met    bool // the handshake got as far as the host key
+	user string
+	key  OneTimeKey
+	met  bool // the handshake got as far as the host key
 }
 
 func (l *logon) over(ctx context.Context, conn net.Conn) (Verdict, string) {
@@ -73,12 +106,12 @@ func (l *logon) over(ctx context.Context, conn net.Conn) (Verdict, string) {
 	watched := &watchedConn{Conn: conn}
 	transport, channels, requests, err := ssh.NewClientConn(watched, "", &ssh.ClientConfig{
 		User:            l.user,
-		Auth:            []ssh.AuthMethod{ssh.PublicKeys(l.signer)},
+		Auth:            []ssh.AuthMethod{ssh.PublicKeys(l.key.signers...)},
 		HostKeyCallback: l.meet,
 		ClientVersion:   "SSH-2.0-latchkey",
 	})
 	if err != nil {
-		if watched.broken() != nil {
+		if watched.broken() != nil || !l.met {
 			return Unknown, reason(err)
 		}
 		return Refused, reason(err)

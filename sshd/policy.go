@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
@@ -32,29 +31,10 @@ type Policy struct {
 	keysFile string
 }
 
-// Layout is where in sshd's configuration a policy has to be written to have
-// effect.
-type Layout string
-
-// The two layouts.
-const (
-	LayoutDropIn   Layout = "drop-in"   // a file of our own, by an Include of the main file
-	LayoutMainFile Layout = "main-file" // marked blocks in the main file
-)
-
-// Marks of the blocks in the main file. The guard mark with an addition says
-// that the newline before it is ours too.
-const (
-	policyBegin    = "# BEGIN latchkey password policy (latchkeyd puts this back and takes it away)"
-	policyEnd      = "# END latchkey password policy"
-	guardBegin     = "# BEGIN latchkey password guard (latchkeyd puts this back and takes it away)"
-	guardBeginNL   = "# BEGIN latchkey password guard, with the newline before it (latchkeyd puts this back and takes it away)"
-	guardEnd       = "# END latchkey password guard"
-	dropInPreamble = `# Written by latchkeyd: a key pair is bound to this instance, so password logon
+const dropInPreamble = `# Written by latchkeyd: a key pair is bound to this instance, so password logon
 # is off. Edits are undone; the file goes when the key pair is unbound. See
 # latchkey(8), and "latchkey status" for the proof.
 `
-)
 
 // globals are the lines that hold where no Match block does. The third is for
 // releases before 8.7, where it is an option of its own.
@@ -102,6 +82,7 @@ type Files struct {
 
 	config string // path of the main file
 	text   *Text
+	ours   []bool // which lines of the main file of text are ours
 }
 
 // maxConfig is far above any real sshd_config.
@@ -121,7 +102,7 @@ func (d *Daemon) ReadFiles() (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Files{Main: main, DropIn: dropIn, config: d.Config, text: text}, nil
+	return &Files{Main: main, DropIn: dropIn, config: d.Config, text: text, ours: ownLines(main)}, nil
 }
 
 // Text is the whole configuration as text.
@@ -149,12 +130,16 @@ func readBounded(name string) ([]byte, error) {
 // With returns the files as they have to be for p: p in the one layout that
 // has effect, no trace of it in the other, every other byte as it was.
 func (f *Files) With(p Policy) *Files {
-	next := &Files{Main: withoutBlocks(f.Main), config: f.config, text: f.text}
-	switch {
-	case p.empty():
-	case f.Layout(p) == LayoutDropIn:
+	next := &Files{Main: withoutBlocks(f.Main), config: f.config, text: f.text, ours: f.ours}
+	if p.empty() {
+		return next
+	}
+	switch f.Layout(p) {
+	case LayoutDropIn:
 		next.DropIn = p.dropIn()
-	default:
+	case LayoutOwnInclude:
+		next.DropIn, next.Main = p.dropIn(), withInclude(next.Main)
+	case LayoutMainFile:
 		next.Main = withBlocks(next.Main, p)
 	}
 	return next
@@ -171,100 +156,10 @@ func (f *Files) Holds() bool {
 	return f.DropIn != nil || !bytes.Equal(f.Main, withoutBlocks(f.Main))
 }
 
-// Layout is where p has effect. The drop-in does where an Include of the main
-// file reaches it before any value of ours was set, or where the guard can
-// make up for that. Only the two keywords that a Match block may hold can be
-// made up for.
-func (f *Files) Layout(p Policy) Layout {
-	include, reached := f.text.IncludeReaching(path.Dir(DropIn))
-	if !reached {
-		return LayoutMainFile
-	}
-	for _, d := range f.text.Directives {
-		if d.Match != nil || d.File != include.File || d.Line >= include.Line {
-			continue
-		}
-		switch {
-		case d.Keyword == "challengeresponseauthentication":
-			return LayoutMainFile
-		case isPasswordKeyword(d.Keyword) && !p.Guard:
-			return LayoutMainFile
-		}
-	}
-	return LayoutDropIn
-}
-
-// isPasswordKeyword tells the keywords that decide over passwords.
-func isPasswordKeyword(keyword string) bool {
-	return slices.Contains([]string{
-		"passwordauthentication", "kbdinteractiveauthentication", "challengeresponseauthentication", "skeyauthentication",
-	}, keyword)
-}
-
-// withBlocks is main with p in marked blocks: global lines at the very top,
-// where nothing was set before, and the guard directly before the first Match,
-// since a Match at the top would swallow every global line below it.
-func withBlocks(main []byte, p Policy) []byte {
-	top := policyBegin + "\n" + p.globals() + policyEnd + "\n"
-	guard := p.guard()
-	if guard == "" {
-		return append([]byte(top), main...)
-	}
-	guard += guardEnd + "\n"
-	at := firstMatch(main)
-	if at == len(main) && at > 0 && main[at-1] != '\n' {
-		guard = "\n" + guardBeginNL + "\n" + guard
-	} else {
-		guard = guardBegin + "\n" + guard
-	}
-	return slices.Concat([]byte(top), main[:at], []byte(guard), main[at:])
-}
-
-// firstMatch is the offset of the first Match line, or the end.
-func firstMatch(main []byte) int {
-	offset := 0
-	for line := range bytes.Lines(main) {
-		if keyword, _, err := splitKeyword(string(line)); err == nil && strings.EqualFold(keyword, "match") {
-			return offset
-		}
-		offset += len(line)
-	}
-	return len(main)
-}
-
-// withoutBlocks is main without our blocks, the bytes around them untouched.
-// A block whose end is missing is only as long as the lines we would have
-// written, so that it can never swallow an administrator's.
-func withoutBlocks(main []byte) []byte {
-	var out []byte
-	end := ""
-	for line := range bytes.Lines(main) {
-		text := strings.TrimRight(string(line), "\r\n")
-		switch {
-		case text == policyBegin:
-			end = policyEnd
-		case text == guardBegin:
-			end = guardEnd
-		case text == guardBeginNL:
-			end = guardEnd
-			out = bytes.TrimSuffix(out, []byte("\n"))
-		case end != "" && text == end:
-			end = ""
-		case end != "" && isOwnLine(text):
-		default:
-			end = ""
-			if text != policyEnd && text != guardEnd {
-				out = append(out, line...)
-			}
-		}
-	}
-	return out
-}
-
-// isOwnLine tells the lines that stand in our blocks.
-func isOwnLine(text string) bool {
-	own := Policy{Closed: true, Guard: true}
-	return slices.Contains(strings.Split(own.globals()+own.guard(), "\n"), text)
+// Closed tells whether the policy that closes passwords, with or without the
+// guard, is in the files whole and where it has effect.
+func (f *Files) Closed() bool {
+	return f.With(Policy{Closed: true}).Equal(f) || f.With(Policy{Closed: true, Guard: true}).Equal(f)
 }
 
 // Path is the main file's path below Root.

@@ -10,6 +10,7 @@ import (
 type Subject struct {
 	User     string
 	UID      int
+	Groups   []string // names of the user's groups, as far as they are known
 	Home     string
 	Keys     []PublicKey
 	KeysFile string // path below Root, as sshd names it
@@ -40,9 +41,6 @@ func (p *Proof) Closes() bool { return p.KeyWorks() && p.Password == Refused }
 func (p *Proof) Undecided() bool {
 	return p.Key != Refused && p.Logon != Refused && (p.Key == Unknown || p.Logon == Unknown || p.Password == Unknown)
 }
-
-// AddCause adds what was found out elsewhere to speak against the key.
-func (p *Proof) AddCause(c Cause) { p.Causes = addCauses(p.Causes, c) }
 
 // Prove asks the three questions of a candidate. They are independent, so they
 // are asked at the same time.
@@ -76,8 +74,7 @@ func (p *prover) query(ctx context.Context, i int) {
 }
 
 func (p *prover) logon(ctx context.Context) {
-	p.logonSays, p.logonWhy, p.logs[len(p.logs)-1] =
-		p.daemon.LogonInetd(ctx, p.candidate.Logon, p.subject.User, p.candidate.Key)
+	p.logonSays, p.logonWhy, p.logs[len(p.logs)-1] = p.daemon.LogonInetd(ctx, p.candidate.Logon, p.subject.User, p.candidate.Key)
 }
 
 func (p *prover) effective(ctx context.Context) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 // PublicKey is a key as it travels: its type name and its blob (RFC 4253,
@@ -96,7 +97,7 @@ func ask(ctx context.Context, conn net.Conn, q *query) Answer {
 // reason is what ended a conversation before it had its answer, in few words.
 func reason(err error) string {
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return "the connection was closed before an answer came"
 	case isTimeout(err):
 		return "no answer in time"
@@ -129,8 +130,11 @@ func hostKeyAlgorithms(blob []byte) []string {
 	if err != nil {
 		return nil
 	}
-	if key.Type() == ssh.KeyAlgoRSA {
+	switch key.Type() {
+	case ssh.KeyAlgoRSA:
 		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+	case ssh.CertAlgoRSAv01: // HostCertificate in sshd_config(5)
+		return []string{ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
 	}
 	return []string{key.Type()}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -50,24 +49,40 @@ func (d *Daemon) Reload(ctx context.Context, config Config) (Listener, error) {
 			if err := systemd.Reload(ctx, unit.Service); err != nil {
 				return "", err
 			}
-			return ListenerReloaded, watch.renewed(ctx)
+			awaitRenewal(ctx, watch.isNew)
+			return ListenerReloaded, nil
 		case unit.Socket != "":
 			return ListenerOnDemand, nil
 		}
 	}
-	return d.signal(ctx, watch)
+	return d.signal(ctx, watch, config.Ports())
 }
 
-// signal sends SIGHUP to the listener in the pid file.
-func (d *Daemon) signal(ctx context.Context, watch pidFile) (Listener, error) {
+// signal sends SIGHUP to the listener in the pid file, or else to the one that
+// is found on the ports.
+func (d *Daemon) signal(ctx context.Context, watch pidFile, ports []int) (Listener, error) {
 	pid, err := watch.listener()
+	renewed := watch.isNew
+	if pid == 0 && err == nil {
+		var socket string
+		pid, socket = d.listening(ports)
+		renewed = func() bool { return d.listensAnew(ports, socket) }
+	}
 	if err != nil || pid == 0 {
 		return ListenerNotThere, err
 	}
 	if err := unix.Kill(pid, unix.SIGHUP); err != nil {
 		return "", fmt.Errorf("signal sshd (pid %d) to reload: %w", pid, err)
 	}
-	return ListenerReloaded, watch.renewed(ctx)
+	awaitRenewal(ctx, renewed)
+	return ListenerReloaded, nil
+}
+
+// listensAnew tells whether there is a listener with another socket than that
+// one: sshd starts itself over on SIGHUP.
+func (d *Daemon) listensAnew(ports []int, before string) bool {
+	_, socket := d.listening(ports)
+	return socket != "" && socket != before
 }
 
 // Running tells whether a listener is there to be asked.
@@ -82,6 +97,9 @@ func (d *Daemon) Running(ctx context.Context, config Config) (bool, error) {
 		}
 	}
 	pid, err := d.watchPIDFile(config).listener()
+	if pid == 0 && err == nil {
+		pid, _ = d.listening(config.Ports())
+	}
 	return pid != 0, err
 }
 
@@ -125,35 +143,29 @@ func (f pidFile) listener() (int, error) {
 	return pid, nil
 }
 
-// isSSHD tells whether the process runs an sshd program, also one that a
-// package upgrade has replaced.
-func isSSHD(pid int) bool {
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	if err != nil {
-		return false
-	}
-	base := filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
-	return base == sshdBinary || base == embeddedSSHDBinary
-}
-
-// renewed waits until the pid file was written anew. A listener without one,
-// or one that does not renew it, is given the time that it needs at most.
-func (f pidFile) renewed(ctx context.Context) error {
+// awaitRenewal waits until the listener has started over, for as long as that
+// takes at most. Whether it has is not the question: the listener itself is
+// asked next, and has the last word.
+func awaitRenewal(ctx context.Context, renewed func() bool) {
 	ctx, cancel := context.WithTimeout(ctx, pidFileWait)
 	defer cancel()
 	tick := time.NewTicker(pidFilePoll)
 	defer tick.Stop()
-	for f.path != "" && !f.isNew() {
+	for !renewed() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil // the listener itself is asked next, and has the last word
+			return
 		}
 	}
-	return nil
 }
 
+// isNew tells whether the file was written since; one that is not to be had
+// never is, nor is it waited for.
 func (f pidFile) isNew() bool {
+	if f.path == "" {
+		return true
+	}
 	now, err := os.Stat(f.path)
 	return err == nil && (f.before == nil || !os.SameFile(now, f.before) || !now.ModTime().Equal(f.before.ModTime()))
 }

@@ -72,7 +72,15 @@ func fieldName(key string) string {
 	if key == messageID {
 		return key
 	}
-	return "LATCHKEY_" + strings.ToUpper(key)
+	return "LATCHKEY_" + strings.Map(fieldRune, strings.ToUpper(key))
+}
+
+// fieldRune is r where a field's name may have it, else an underscore.
+func fieldRune(r rune) rune {
+	if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+		return r
+	}
+	return '_'
 }
 
 func priority(level slog.Level) journal.Priority {
