@@ -11,6 +11,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,6 +25,10 @@ import (
 // RunDir holds the lock, the status socket and candidate configurations, below
 // the root.
 const RunDir = "/run/latchkey"
+
+// passTimeout bounds a pass. A sound one takes a fraction of a second; one that
+// waits out every time limit of a hung sshd less than this.
+const passTimeout = 3 * time.Minute
 
 // Options say which instance an agent serves, and how.
 type Options struct {
@@ -83,24 +88,35 @@ func (a *Agent) Client() (*metadata.Client, error) {
 // nothing is to be changed, or when nothing is known.
 func (a *Agent) Pass(ctx context.Context, seen metadata.Binding, how How) (*Outcome, error) {
 	began := time.Now()
-	unlock, err := a.lock(ctx)
+	limited, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	unlock, err := a.lock(limited)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	state, p, err := a.prepare(ctx, seen, how)
-	if err != nil || p == nil {
-		return &Outcome{Applied: state.Applied, Pending: state.Pending}, err
+	state, err := loadState(a.root, hardwareID(a.root))
+	if err != nil {
+		return nil, err
 	}
-	outcome := &Outcome{Plan: p, began: began}
-	if p.Empty() {
-		outcome.Applied, outcome.Pending = state.Applied, state.Pending
-		return outcome, nil
+	outcome := &Outcome{began: began}
+	err = a.run(limited, &state, seen, how, outcome)
+	if ctx.Err() == nil { // else it was interrupted, which is no failure
+		err = errors.Join(err, state.noteFailure(a.root, err))
 	}
-	run := &applier{agent: a, plan: p, state: &state, outcome: outcome}
-	err = run.apply(ctx)
 	outcome.Applied, outcome.Pending = state.Applied, state.Pending
 	return outcome, err
+}
+
+// run makes the pass on state, with the lock held.
+func (a *Agent) run(ctx context.Context, state *State, seen metadata.Binding, how How, outcome *Outcome) error {
+	p, err := a.prepare(ctx, state, seen, how)
+	outcome.Plan = p
+	if err != nil || p == nil || p.Empty() {
+		return err
+	}
+	run := &applier{agent: a, plan: p, state: state, outcome: outcome}
+	return run.apply(ctx)
 }
 
 // Plan is the plan that a pass made now would carry out. Nothing is touched.
@@ -115,19 +131,17 @@ func (a *Agent) Plan(ctx context.Context, seen metadata.Binding) (*Plan, error) 
 }
 
 // prepare decides and plans. What was decided is kept at once: which binding
-// is in force for a boot must not depend on whether its pass went well.
-func (a *Agent) prepare(ctx context.Context, seen metadata.Binding, how How) (State, *Plan, error) {
-	before, err := loadState(a.root, hardwareID(a.root))
-	if err != nil {
-		return before, nil, err
-	}
-	state, p, err := a.look(ctx, before, seen, how)
-	if stamp(before) != stamp(state) {
-		if err := state.save(a.root); err != nil {
-			return state, nil, err
+// is in force for a boot must not depend on whether its pass went well. Only to
+// open passwords, no memory is needed.
+func (a *Agent) prepare(ctx context.Context, state *State, seen metadata.Binding, how How) (*Plan, error) {
+	decided, p, err := a.look(ctx, *state, seen, how)
+	if stamp(*state) != stamp(decided) {
+		if err := decided.save(a.root); err != nil && !decided.opens() {
+			return nil, err
 		}
 	}
-	return state, p, err
+	*state = decided
+	return p, err
 }
 
 // look decides, observes and plans, and touches nothing.
@@ -136,7 +150,7 @@ func (a *Agent) look(ctx context.Context, state State, seen metadata.Binding, ho
 		return state, nil, err
 	}
 	if a.isOther(state, seen) {
-		return state, nil, fmt.Errorf("the endpoint speaks for %s, this instance is %s: nothing is changed", seen.InstanceID, state.InstanceID)
+		return state, nil, otherInstance(state, seen)
 	}
 	boot, err := bootID(a.root)
 	if err != nil {
@@ -146,7 +160,7 @@ func (a *Agent) look(ctx context.Context, state State, seen metadata.Binding, ho
 	if state.InForce == nil {
 		return state, nil, nil
 	}
-	world, err := a.observe(ctx, a.user(*state.InForce), state.Applied)
+	world, err := a.survey(ctx, a.user(*state.InForce), state.Applied)
 	if err != nil {
 		return state, nil, err
 	}

@@ -32,13 +32,17 @@ type applier struct {
 	running   bool
 	wasClosed bool // the door was closed, with a proof, before this pass
 	closed    bool // it is closed now
+	works     bool // the bound keys log in, as proved and as the listener says
+	opened    bool // this pass has opened the door, and sshd has loaded that
+	elsewhere []KeysPlace
 	faults    []sshd.Cause
 }
 
 // apply takes the plan's steps in the one order that is safe for them.
 func (r *applier) apply(ctx context.Context) error {
 	r.closed = r.plan.world.Files.Holds()
-	r.wasClosed = r.closed && !r.state.Unfinished
+	r.wasClosed = r.recordedClosed() && !r.state.Unfinished && r.plan.world.Files.Closed()
+	r.elsewhere = r.plan.Retire
 	var err error
 	if r.plan.Binding.State == metadata.Bound {
 		err = r.bind(ctx)
@@ -46,9 +50,29 @@ func (r *applier) apply(ctx context.Context) error {
 		err = r.unbind(ctx)
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, r.keepOpening())
 	}
 	return r.step(Record, StateDir+"/"+stateFile, func() error { return r.record() })
+}
+
+// recordedClosed tells whether the last record says that passwords are closed.
+func (r *applier) recordedClosed() bool {
+	return r.state.Applied != nil && r.state.Applied.PasswordClosed
+}
+
+// keepOpening remembers, of a pass that failed later on, that passwords are
+// open: sshd need not be made to load that again.
+func (r *applier) keepOpening() error {
+	if !r.opened {
+		return nil
+	}
+	r.state.Unfinished = false
+	if r.state.Applied != nil {
+		applied := *r.state.Applied
+		applied.PasswordClosed, applied.Layout, applied.Proof = false, "", nil
+		r.state.Applied = &applied
+	}
+	return r.state.save(r.agent.root)
 }
 
 // step takes one step and notes it.
@@ -76,24 +100,25 @@ func (r *applier) bind(ctx context.Context) error {
 		return err
 	}
 	if !r.proved() {
-		if r.plan.Steady {
-			return nil // somebody else's doing: reported, never acted on
-		}
-		return r.fallBack(ctx, r.proof.Undecided())
+		return r.unproved(ctx, r.proof.Undecided())
 	}
 	if err := r.setPolicy(ctx, r.plan.Policy); err != nil {
 		return err
 	}
 	if !r.askListener(ctx) {
-		return r.fallBack(ctx, r.listener.Key == sshd.Unknown)
+		return r.unproved(ctx, r.listener.Key == sshd.Unknown)
 	}
-	return r.writeKeys(ctx, WriteKeys, r.plan.Final)
+	r.works = true
+	if err := r.writeKeys(ctx, WriteKeys, r.plan.Final); err != nil {
+		return err
+	}
+	return r.retire(ctx)
 }
 
 // lookAround takes in what writing the keys has changed, such as a folder that
 // had to be made, before the proof that the record will be about.
 func (r *applier) lookAround(ctx context.Context) error {
-	view, err := authkeys.Look(ctx, r.plan.world.Location)
+	view, err := lookAtKeys(ctx, r.plan.world.Location)
 	if err != nil {
 		return err
 	}
@@ -107,7 +132,16 @@ func (r *applier) unbind(ctx context.Context) error {
 	if err := r.setPolicy(ctx, sshd.Policy{}); err != nil {
 		return err
 	}
-	return r.writeKeys(ctx, RemoveKeys, nil)
+	if r.plan.world.NoKeys != nil {
+		return r.plan.world.NoKeys
+	}
+	if err := r.writeKeys(ctx, RemoveKeys, nil); err != nil {
+		return err
+	}
+	if err := r.retire(ctx); err != nil {
+		return err
+	}
+	return r.lookAround(ctx)
 }
 
 // proved tells whether the proof carries what the policy asks for.
@@ -118,45 +152,15 @@ func (r *applier) proved() bool {
 	return r.proof.KeyWorks()
 }
 
-// fallBack is what follows a failed proof: passwords are open afterwards. They
-// stay closed only where they were closed before, and either nothing is known
-// now or an older key still logs in.
-func (r *applier) fallBack(ctx context.Context, undecided bool) error {
-	switch {
-	case !r.closed:
-		return nil
-	case r.wasClosed && undecided:
-		return nil
-	case r.wasClosed && r.olderKeyWorks(ctx):
-		return nil
-	}
-	return r.setPolicy(ctx, sshd.Policy{})
-}
-
-// olderKeyWorks asks about the keys that stand in the block besides the new
-// ones.
-func (r *applier) olderKeyWorks(ctx context.Context) bool {
-	subject := r.subject()
-	subject.Keys = nil
-	for _, line := range r.plan.Stage[len(r.plan.Final):] {
-		if key, err := metadata.ParseKey(line); err == nil {
-			subject.Keys = append(subject.Keys, sshd.PublicKey{Type: key.Type, Blob: key.Blob})
-		}
-	}
-	if len(subject.Keys) == 0 {
-		return false
-	}
-	proof, err := r.agent.prove(ctx, r.plan.world, r.plan.Policy, subject)
-	return err == nil && proof.Closes()
-}
-
 // writeKeys makes lines the managed block, if they are not already.
 func (r *applier) writeKeys(ctx context.Context, verb Verb, lines []string) error {
-	location := r.plan.world.Location
-	edit := func(f *authkeys.File) ([]byte, error) { return f.WithManaged(lines) }
+	return r.setKeys(ctx, verb, r.plan.world.Location, lines)
+}
+
+func (r *applier) setKeys(ctx context.Context, verb Verb, location authkeys.Location, lines []string) error {
 	start := time.Now()
-	change, err := authkeys.Edit(ctx, location, edit)
-	if err != nil || change.Changed {
+	changed, err := setKeys(ctx, location, lines)
+	if err != nil || changed {
 		r.note(Step{verb, location.Path}, start, err)
 	}
 	return err
@@ -165,7 +169,7 @@ func (r *applier) writeKeys(ctx context.Context, verb Verb, lines []string) erro
 // subject is what the proof is about.
 func (r *applier) subject() sshd.Subject {
 	world := r.plan.world
-	s := sshd.Subject{User: world.Account.Name, UID: world.Account.UID, Home: world.Account.Home, KeysFile: world.Location.Path}
+	s := sshd.Subject{User: world.Account.Name, UID: world.Account.UID, Groups: world.Account.GroupNames, Home: world.Account.Home, KeysFile: world.Location.Path}
 	for _, key := range r.plan.Binding.Keys {
 		s.Keys = append(s.Keys, sshd.PublicKey{Type: key.Type, Blob: key.Blob})
 	}
@@ -215,12 +219,12 @@ func (r *applier) setPolicy(ctx context.Context, policy sshd.Policy) error {
 	}
 	next := files.With(policy)
 	differ := !next.Equal(files)
-	if !differ && !r.state.Unfinished {
+	if !differ && !r.state.Unfinished && r.recordedClosed() == policy.Closed {
 		r.closed = policy.Closed
 		return nil
 	}
-	if err := r.unfinished(); err != nil {
-		return err
+	if err := r.unfinished(); err != nil && policy.Closed {
+		return err // to open, no memory is needed
 	}
 	if differ {
 		err = r.writePolicy(ctx, files, next, policy)
@@ -231,10 +235,12 @@ func (r *applier) setPolicy(ctx context.Context, policy sshd.Policy) error {
 		return err
 	}
 	r.closed = policy.Closed
-	return r.step(Reload, "sshd", func() error {
+	err = r.step(Reload, "sshd", func() error {
 		_, err := r.agent.sshd.Reload(ctx, r.plan.world.Effective)
 		return err
 	})
+	r.opened = err == nil && !r.closed
+	return err
 }
 
 // unfinished notes, before sshd's files are touched, that what is found in
@@ -262,7 +268,7 @@ func (r *applier) writePolicy(ctx context.Context, files, next *sshd.Files, poli
 		if err == nil {
 			return nil
 		}
-		return errors.Join(fmt.Errorf("sshd refuses its configuration, which is put back: %w", err), r.agent.sshd.Write(next, files))
+		return errors.Join(fmt.Errorf("sshd -t does not pass, its configuration is put back: %w", err), r.agent.sshd.Write(next, files))
 	})
 }
 
@@ -273,17 +279,28 @@ func (r *applier) askListener(ctx context.Context) bool {
 	_ = r.step(AskListener, r.plan.world.Effective.ListenAddress(), func() error {
 		var err error
 		r.running, err = r.agent.sshd.Running(ctx, r.plan.world.Effective)
-		if err != nil || !r.running {
-			return err
+		switch {
+		case err != nil:
+			r.listener = sshd.Answer{Key: sshd.Unknown, Reason: err.Error()}
+		case !r.running:
+			return nil
+		default:
+			r.listener = r.ask(ctx, r.subject().Keys[0])
 		}
-		r.listener = r.question().Persist(ctx)
 		if good = r.listenerAgrees(); !good {
 			r.faults = append(r.faults, r.listenerCause())
 			r.agent.event(eventProofFailed, r.plan.world, "causes", causeIDs(r.faults))
 		}
-		return nil
+		return err
 	})
 	return good
+}
+
+// ask asks the running sshd about a key.
+func (r *applier) ask(ctx context.Context, key sshd.PublicKey) sshd.Answer {
+	question := r.question()
+	question.Key = &key
+	return question.Persist(ctx)
 }
 
 func (r *applier) question() sshd.Question {

@@ -2,128 +2,283 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"os"
+	"slices"
+	"strings"
 	"testing"
-	"fmt"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
+	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
-type causeRow struct {
-	name  string
-	user string
-	key string
-	stage func(*rig)
+// The releases that causes are looked for on: the one of the machine the test
+// runs on, and an older and a newer one, whose logs and defaults differ.
+const (
+	here  = ""
+	older = "bullseye" // OpenSSH 8.4
+	newer = "trixie"   // OpenSSH 10.0
+)
+
+const keyFile = "/home/" + testUser + "/.ssh/authorized_keys"
+
+func newRigOf(t *testing.T, release string) *rig {
+	t.Helper()
+	if release == here {
+		return newRig(t)
+	}
+	return rigOn(t, testmachine.NewDebian(t, release))
 }
 
-func (r *rig) conf(lines string) { r.SSHDConfig(lines + testmachine.DefaultSSHDConfig) }
-func (r *rig) confEnd(lines string) { r.SSHDConfig(testmachine.DefaultSSHDConfig+lines) }
-func (r *rig) pamFirst(line string) { r.WriteFile("/etc/pam.d/sshd", line+"\n"+r.ReadFile("/etc/pam.d/sshd"), 0o644) }
-func (r *rig) home(name string) string { return "/home/ecs-user/"+name }
-func (r *rig) chmod(name string, mode os.FileMode) { must(r.t, os.Chmod(r.Path(name), mode)) }
-func (r *rig) chown(name string, uid,gid int) { must(r.t, os.Lchown(r.Path(name), uid, gid)) }
-func must(t *testing.T, err error) { t.Helper(); if err != nil { t.Fatal(err) } }
-const file = "/home/ecs-user/.ssh/authorized_keys"
-
-var rows = []causeRow{
-	{"akf-elsewhere", "", "", func(r *rig) { r.conf("AuthorizedKeysFile /etc/ssh/authorized_keys/%u\n") }},
-	{"akf-none", "", "", func(r *rig) { r.conf("AuthorizedKeysFile none\n") }},
-	{"pubkey-no", "", "", func(r *rig) { r.conf("PubkeyAuthentication no\n") }},
-	{"key-type", "", "rsa-2048", func(r *rig) { r.conf("PubkeyAcceptedKeyTypes ssh-ed25519\n") }},
-	{"only-rsa256", "", "rsa-2048", func(r *rig) { r.conf("PubkeyAcceptedKeyTypes rsa-sha2-256,ssh-ed25519\n") }},
-	{"only-rsa512-logonkey-refused", "", "rsa-2048", func(r *rig) { r.conf("PubkeyAcceptedKeyTypes rsa-sha2-512\n") }},
-	{"rsa-size", "", "rsa-2048", func(r *rig) { r.conf("RequiredRSASize 3072\n") }},
-	{"dss", "", "dss", func(r *rig) { }},
-	{"home-other-writable", "", "", func(r *rig) { r.chmod("/home/ecs-user", 0o757) }},
-	{"ssh-group-writable-shared", "", "", func(r *rig) { r.AuthorizedKeys(testUser); r.Run(r.t, "usermod", "-aG", testUser, "daemon"); r.chmod(r.home(".ssh"), 0o770) }},
-	{"ssh-group-writable-private", "", "", func(r *rig) { r.AuthorizedKeys(testUser); r.chmod(r.home(".ssh"), 0o770) }},
-	{"file-other-writable", "", "", func(r *rig) { r.AuthorizedKeys(testUser, "# x"); r.chmod(file, 0o666) }},
-	{"home-other-owner", "", "", func(r *rig) { r.AuthorizedKeys(testUser); r.chown("/home/ecs-user", 2, 2); r.chmod("/home/ecs-user", 0o755) }},
-	{"ssh-other-owner", "", "", func(r *rig) { r.AuthorizedKeys(testUser); r.chown(r.home(".ssh"), 2, 2); r.chmod(r.home(".ssh"), 0o755) }},
-	{"file-other-owner", "", "", func(r *rig) { r.AuthorizedKeys(testUser, "# x"); r.chown(file, 2, 2); r.chmod(file, 0o644)}},
-	{"file-root-0600", "", "", func(r *rig) { r.AuthorizedKeys(testUser, "# x"); r.chown(file, 0, 0) }},
-	{"file-0000", "", "", func(r *rig) { r.AuthorizedKeys(testUser, "# x"); r.chmod(file, 0) }},
-	{"fifo", "", "", func(r *rig) { r.AuthorizedKeys(testUser); must(r.t, os.Remove(r.Path(file))); must(r.t, unix.Mkfifo(r.Path(file), 0o600)) }},
-	{"dir", "", "", func(r *rig) { r.AuthorizedKeys(testUser); must(r.t, os.Remove(r.Path(file))); r.Mkdir(file, 0o700) }},
-	{"device", "", "", func(r *rig) { r.AuthorizedKeys(testUser); must(r.t, os.Remove(r.Path(file))); must(r.t, unix.Mknod(r.Path(file), unix.S_IFCHR|0o666, int(unix.Mkdev(1,3)))) }},
-	{"symlink", "", "", func(r *rig) { r.AuthorizedKeys(testUser, "# x"); must(r.t, os.Rename(r.Path(file), r.Path(r.home(".ssh/real")))); must(r.t, os.Symlink("real", r.Path(file))) }},
-	{"symlink-out", "", "", func(r *rig) { r.AuthorizedKeys(testUser, "# x"); must(r.t, os.Remove(r.Path(file))); must(r.t, os.Symlink("/etc/passwd", r.Path(file))) }},
-	{"allow-users", "", "", func(r *rig) { r.conf("AllowUsers alice bob\n") }},
-	{"allow-users-host", "", "", func(r *rig) { r.conf("AllowUsers ecs-user@10.9.8.7\n") }},
-	{"allow-users-loopback", "", "", func(r *rig) { r.conf("AllowUsers ecs-user@127.0.0.1\n") }},
-	{"deny-users", "", "", func(r *rig) { r.conf("DenyUsers ecs-*\n") }},
-	{"allow-groups", "", "", func(r *rig) { r.conf("AllowGroups wheel\n") }},
-	{"deny-groups", "", "", func(r *rig) { r.conf("DenyGroups ecs-user\n") }},
-	{"shell-missing", "", "", func(r *rig) { r.Run(r.t, "usermod", "-s", "/bin/gone", testUser) }},
-	{"shell-nox", "", "", func(r *rig) { r.WriteFile("/bin/nox", "", 0o644); r.Run(r.t, "usermod", "-s", "/bin/nox", testUser) }},
-	{"locked-nopam", "", "", func(r *rig) { r.conf("UsePAM no\n"); r.Run(r.t, "usermod", "-L", testUser) }},
-	{"locked-pam", "", "", func(r *rig) { r.Run(r.t, "usermod", "-L", testUser) }},
-	{"star-nopam", "", "", func(r *rig) { r.conf("UsePAM no\n"); r.Run(r.t, "usermod", "-p", "*", testUser) }},
-	{"expired-nopam", "", "", func(r *rig) { r.conf("UsePAM no\n"); r.Run(r.t, "chage", "-E", "2020-01-01", testUser) }},
-	{"expired-pam", "", "", func(r *rig) { r.Run(r.t, "chage", "-E", "2020-01-01", testUser) }},
-	{"revoked-unreadable", "", "", func(r *rig) { r.conf("RevokedKeys /etc/ssh/gone\n") }},
-	{"root-no", "root", "", func(r *rig) { r.conf("PermitRootLogin no\n") }},
-	{"root-forced", "root", "", func(r *rig) { r.conf("PermitRootLogin forced-commands-only\n") }},
-	{"root-ok", "root", "", func(r *rig) { r.conf("PermitRootLogin yes\n") }},
-	{"methods", "", "", func(r *rig) { r.conf("AuthenticationMethods publickey,password\n") }},
-	{"nologin-file", "", "", func(r *rig) { r.WriteFile("/etc/nologin", "down\n", 0o644) }},
-	{"nologin-file-nopam", "", "", func(r *rig) { r.conf("UsePAM no\n"); r.WriteFile("/etc/nologin", "down\n", 0o644) }},
-	{"nologin-shell", "", "", func(r *rig) { r.Run(r.t, "usermod", "-s", "/usr/sbin/nologin", testUser) }},
-	{"must-change", "", "", func(r *rig) { r.Run(r.t, "chage", "-d", "0", testUser) }},
-	{"force-command", "", "", func(r *rig) { r.conf("ForceCommand /usr/sbin/nologin\n") }},
-	{"force-sftp", "", "", func(r *rig) { r.conf("ForceCommand internal-sftp\n") }},
-	{"chroot-bad", "", "", func(r *rig) { r.conf("ChrootDirectory %h\n") }},
-	{"chroot-missing", "", "", func(r *rig) { r.conf("ChrootDirectory /srv/nowhere\n") }},
-	{"pam-deny", "", "", func(r *rig) { r.pamFirst("account required pam_deny.so") }},
-	{"pam-access", "", "", func(r *rig) { r.pamFirst("account required pam_access.so"); r.WriteFile("/etc/security/access.conf", "-:ecs-user:ALL\n", 0o644) }},
-	{"pam-time", "", "", func(r *rig) { r.pamFirst("account required pam_time.so"); r.WriteFile("/etc/security/time.conf", "*;*;ecs-user;!Al0000-2400\n", 0o644) }},
-	{"match-outside-nopubkey", "", "", func(r *rig) { r.confEnd("Match Address *,!127.0.0.1\n\tPubkeyAuthentication no\n") }},
-	{"match-outside-methods", "", "", func(r *rig) { r.confEnd("Match Address *,!127.0.0.0/8\n\tAuthenticationMethods publickey,password\n") }},
-	{"match-outside-akf", "", "", func(r *rig) { r.confEnd("Match Address *,!127.0.0.0/8\n\tAuthorizedKeysFile /etc/other\n") }},
-	{"match-outside-allow", "", "", func(r *rig) { r.confEnd("Match Address *,!127.0.0.0/8\n\tAllowUsers alice\n") }},
-	{"cloud-init", "", "", func(r *rig) { r.WriteFile("/etc/ssh/sshd_config.d/50-cloud-init.conf", "PasswordAuthentication yes\n", 0o644) }},
-	{"kbd", "", "", func(r *rig) { r.SSHDConfig("KbdInteractiveAuthentication yes\n"+testmachine.DefaultSSHDConfig) }},
-	{"no-include", "", "", func(r *rig) { r.SSHDConfig("UsePAM yes\n") }},
-	{"match-reopens-guard", "", "", func(r *rig) { r.confEnd("Match User ecs-user\n\tPasswordAuthentication yes\n") }},
-	{"match-reopens-noguard", "", "", func(r *rig) { r.config.SSHD.MatchGuard = false; r.confEnd("Match User ecs-user\n\tPasswordAuthentication yes\n") }},
-	{"match-reopens-noguard-other", "", "", func(r *rig) { r.config.SSHD.MatchGuard = false; r.confEnd("Match Address 10.0.0.0/8\n\tPasswordAuthentication yes\n") }},
-	{"home-missing", "", "", func(r *rig) { must(r.t, os.RemoveAll(r.Path("/home/ecs-user"))) }},
-	{"no-user", "", "", func(r *rig) { r.config.Login.User="nobody-here" }},
-	{"bad-config", "", "", func(r *rig) { r.conf("NoSuchKeyword yes\n") }},
-	{"no-sshd", "", "", func(r *rig) { must(r.t, os.Remove(r.Path("/usr/sbin/sshd"))) }},
+// A causeCase is a machine on which a bound key would not log in, or not in
+// every way. Passwords have to stay on there, and the cause has to be named.
+type causeCase struct {
+	name      string
+	everyKind bool   // of release
+	user, key string // testUser and ed25519 where left out
+	stage     func(*rig)
+	cure      func(*rig) // the next pass closes the door; nil: not tried
+	fails     bool       // the pass cannot even be made
+	lockedOut bool       // the password never let the user in either
+	causes    []string   // IDs that status and doctor name, sorted
+	doctor    []string   // IDs that only doctor names, sorted
+	says      []string   // words in what they say
 }
 
-func TestExplore(t *testing.T) {
-	for _, suite := range []string{"", "bullseye", "trixie"} {
-	if os.Getenv("SUITE") != suite { continue }
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			var r *rig
-			if suite == "" { r = newRig(t) } else { r = rigOn(t, testmachine.NewDebian(t, suite)) }
-			if row.user != "" { r.config.Login.User = row.user; r.AddUser("root", testPassword) }
-			if row.key == "" { row.key = "ed25519" }
-			key := testmachine.NewKey(t, row.key)
-			row.stage(r)
-			running := false
-			if row.name != "no-sshd" && row.name != "bad-config" { r.StartSSHD(); running=true}
-			out := "=== "+suite+" "+row.name+"\n"
-			seen := bound(t, key)
-			o, err := r.agent().Pass(context.Background(), seen, How{})
-			out += fmt.Sprintf("pass err: %v\n", err)
-			if o != nil && o.Applied != nil { out += fmt.Sprintf("closed %v\n", o.Applied.PasswordClosed) }
-			rep, err := r.agent().Report(seen)
-			if err != nil { t.Fatal(err) }
-			out += "report password "+rep.Password+"\n"
-			for _, f := range rep.Faults { out += fmt.Sprintf("  F %s | %s | %s\n", f.ID, f.Detail, f.Remedy) }
-			d, err := r.agent().Doctor(context.Background(), seen)
-			if err != nil { out += err.Error()}
-			for _, c := range d { out += fmt.Sprintf("  D %-5s %s | %s | %s\n", c.Result, c.Name, c.Detail, c.Remedy) }
-			if running { out += fmt.Sprintf("key login: %v\n", r.Login(t, r.config.Login.User, key.Signer)) }
-			fmt.Print(out)
-		})
+func TestPasswordsStayOnAndTheCauseIsNamed(t *testing.T) {
+	t.Parallel()
+	for _, c := range slices.Concat(configCauses, keysFileCauses, accountCauses, sessionCauses) {
+		releases := []string{here}
+		if c.everyKind {
+			releases = append(releases, older, newer)
+		}
+		for _, release := range releases {
+			t.Run(strings.TrimSpace(c.name+" "+release), func(t *testing.T) {
+				t.Parallel()
+				r := newRigOf(t, release)
+				seen, key := c.check(t, r)
+				if c.cure != nil && release == here {
+					c.wantCured(t, r, seen, key)
+				}
+			})
+		}
 	}
+}
+
+// check stages the case and makes a pass.
+func (c causeCase) check(t *testing.T, r *rig) (metadata.Binding, testmachine.Key) {
+	t.Helper()
+	if c.user != "" {
+		r.config.Login.User = c.user
+		r.AddUser(c.user, testPassword)
 	}
+	key := testmachine.NewKey(t, orElse(c.key, "ed25519"))
+	seen := bound(t, key)
+	c.stage(r)
+	r.StartSSHD()
+	before := r.door()
+
+	_, err := r.agent().Pass(context.Background(), seen, How{})
+	if (err != nil) != c.fails {
+		t.Errorf("pass: %v, want it to fail: %v", err, c.fails)
+	}
+	if diff := cmp.Diff(before, r.door()); diff != "" {
+		t.Errorf("the door for passwords is not as it was (-before +after):\n%s", diff)
+	}
+	if !c.lockedOut {
+		r.wantPasswordTaken()
+	}
+	c.wantStatus(t, r, seen)
+	c.wantDoctor(t, r, seen)
+	return seen, key
+}
+
+// wantCured: once the cause is gone, the next pass closes the door.
+func (c causeCase) wantCured(t *testing.T, r *rig, seen metadata.Binding, key testmachine.Key) {
+	t.Helper()
+	c.cure(r)
+	outcome := r.pass(seen, How{Retry: true})
+	if !outcome.Applied.PasswordClosed || len(outcome.Applied.Faults) > 0 {
+		t.Errorf("after the cure: %+v, want passwords closed", outcome.Applied.Faults)
+	}
+	if err := r.Login(t, r.config.Login.User, key.Signer); err != nil {
+		t.Errorf("after the cure the key does not log in: %v", err)
+	}
+	c.wantNothingLeft(t, r, seen)
+}
+
+// door is what decides over passwords, and what a client is offered.
+type door struct {
+	Config, DropIn string
+	Methods        []string
+}
+
+func (r *rig) door() door {
+	r.t.Helper()
+	d := door{Config: r.ReadFile("/etc/ssh/sshd_config"), Methods: r.Methods(r.t, r.config.Login.User)}
+	if data, err := os.ReadFile(r.Path(sshd.DropIn)); err == nil {
+		d.DropIn = string(data)
+	}
+	return d
+}
+
+// wantPasswordTaken: a session may still fail, where it is the session that
+// keeps the key from working.
+func (r *rig) wantPasswordTaken() {
+	r.t.Helper()
+	err := r.LoginPassword(r.t, r.config.Login.User, testPassword)
+	if _, refused := errors.AsType[*testmachine.AuthError](err); refused {
+		r.t.Errorf("logon with the password: %v, want it taken as before", err)
+	}
+}
+
+func (c causeCase) wantStatus(t *testing.T, r *rig, seen metadata.Binding) {
+	t.Helper()
+	report, err := r.agent().Report(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Password == "off" {
+		t.Error("status says that passwords are off")
+	}
+	var named []Check
+	for _, f := range report.Faults {
+		named = append(named, Check{f.ID, Fail, f.Detail, f.Remedy})
+	}
+	c.wantNamed(t, "status", named, c.causes)
+}
+
+func (c causeCase) wantDoctor(t *testing.T, r *rig, seen metadata.Binding) {
+	t.Helper()
+	checks, err := r.agent().Doctor(context.Background(), seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Sorted(slices.Values(slices.Concat(c.causes, c.doctor)))
+	c.wantNamed(t, "doctor", findings(checks), want)
+	c.wantPasswordExplained(t, checks)
+}
+
+// findings are the failed checks of a doctor that are about the instance's
+// state as such; no agent runs in these tests.
+func findings(checks []Check) []Check {
+	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool {
+		return c.Result == Pass || c.Name == "password" || c.Name == "agent"
+	})
+}
+
+// wantPasswordExplained: where passwords are checked, the causes are given as
+// the reason.
+func (c causeCase) wantPasswordExplained(t *testing.T, checks []Check) {
+	t.Helper()
+	for _, check := range checks {
+		if check.Name != "password" || check.Result != Fail {
+			continue
+		}
+		for _, id := range c.causes {
+			if !strings.Contains(check.Detail, id) {
+				t.Errorf("doctor says that passwords are %q, want %s given as the reason", check.Detail, id)
+			}
+		}
+	}
+}
+
+func (c causeCase) wantNamed(t *testing.T, who string, named []Check, want []string) {
+	t.Helper()
+	var ids, details []string
+	for _, check := range named {
+		ids, details = append(ids, check.Name), append(details, check.Detail)
+		if check.Remedy == "" {
+			t.Errorf("%s has no remedy for %s", who, check.Name)
+		}
+	}
+	if diff := cmp.Diff(want, slices.Sorted(slices.Values(ids))); diff != "" {
+		t.Errorf("causes that %s names (-want +got):\n%s%s", who, diff, strings.Join(details, "\n"))
+	}
+	all := strings.Join(details, "\n")
+	for _, words := range c.says {
+		if !strings.Contains(all, words) {
+			t.Errorf("%s does not say %q:\n%s", who, words, all)
+		}
+	}
+}
+
+// wantNothingLeft: a cause that is cured is named no more.
+func (c causeCase) wantNothingLeft(t *testing.T, r *rig, seen metadata.Binding) {
+	t.Helper()
+	report, err := r.agent().Report(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Faults) > 0 || report.Password != "off" {
+		t.Errorf("after the cure status says password %s, faults %+v", report.Password, report.Faults)
+	}
+}
+
+func orElse(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}
+
+// Ways to stage and to cure.
+
+// configured puts lines at the top of sshd's configuration.
+func configured(lines string) func(*rig) {
+	return func(r *rig) { r.SSHDConfig(lines + "\n" + testmachine.DefaultSSHDConfig) }
+}
+
+// matched puts lines at the end of sshd's configuration.
+func matched(lines string) func(*rig) {
+	return func(r *rig) { r.SSHDConfig(testmachine.DefaultSSHDConfig + lines + "\n") }
+}
+
+var untouched = configured("")
+
+func command(name string, args ...string) func(*rig) {
+	return func(r *rig) {
+		r.t.Helper()
+		r.Run(r.t, name, args...)
+	}
+}
+
+func all(steps ...func(*rig)) func(*rig) {
+	return func(r *rig) {
+		r.t.Helper()
+		for _, step := range steps {
+			step(r)
+		}
+	}
+}
+
+func written(path, content string) func(*rig) {
+	return func(r *rig) { r.WriteFile(path, content, 0o644) }
+}
+
+// withKeysFile gives the user a keys file of their own.
+func withKeysFile(r *rig) { r.AuthorizedKeys(testUser, "# mine") }
+
+// insteadOfKeysFile puts something else in the place of the keys file.
+func insteadOfKeysFile(place func(path string) error) func(*rig) {
+	return func(r *rig) {
+		r.t.Helper()
+		withKeysFile(r)
+		if err := os.Remove(r.Path(keyFile)); err != nil {
+			r.t.Fatal(err)
+		}
+		if err := place(r.Path(keyFile)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func makeFIFO(path string) error   { return unix.Mkfifo(path, 0o600) }
+func makeFolder(path string) error { return os.Mkdir(path, 0o700) }
+func makeDevice(path string) error {
+	return unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -71,6 +72,9 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
+// MarshalText writes what UnmarshalText reads.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
 // minPoll keeps an agent from wearing out the endpoint, which has a rate limit.
 const minPoll = time.Second
 
@@ -106,41 +110,60 @@ func LoadConfig(root, path string) (Config, error) {
 		return Config{}, &ConfigError{err.Error()}
 	}
 	slices.Sort(dropIns)
+	var read []source
 	for i, file := range append(files, dropIns...) {
-		err := config.readFile(file)
+		s, err := config.readFile(file)
 		if i == 0 && path == DefaultConfigPath && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return Config{}, err
 		}
+		read = append(read, s)
 	}
-	return config, config.check()
+	if wrong := config.check(); wrong != nil {
+		return Config{}, &ConfigError{wrong.position(read) + wrong.Error()}
+	}
+	return config, nil
+}
+
+// source is a file that was read.
+type source struct {
+	file, text string
+	meta       toml.MetaData
 }
 
 // readFile reads one file over c.
-func (c *Config) readFile(file string) error {
+func (c *Config) readFile(file string) (source, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
+		return source{}, fmt.Errorf("read configuration: %w", err)
 	}
 	meta, err := toml.Decode(string(text), c)
 	if err != nil {
-		return tomlError(file, err)
+		return source{}, tomlError(file, err)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return &ConfigError{fmt.Sprintf("%s:%d: unknown key %q; latchkey.toml(5) lists them", file, keyLine(string(text), unknown[0]), unknown[0].String())}
+		return source{}, &ConfigError{fmt.Sprintf("%s:%d: unknown key %q; latchkey.toml(5) lists them", file, keyLine(string(text), unknown[0]), unknown[0].String())}
 	}
-	return nil
+	return source{file, string(text), meta}, nil
 }
+
+// tomlLine is how the parser begins all that it says about a line.
+var tomlLine = regexp.MustCompile(`^toml: line (\d+)(?: \(last key ("[^"]*")\))?: `)
 
 // tomlError puts file and line before what the parser says.
 func tomlError(file string, err error) error {
-	var parse toml.ParseError
-	if errors.As(err, &parse) {
-		return &ConfigError{fmt.Sprintf("%s:%d: %s", file, parse.Position.Line, parse.Message)}
+	text := err.Error()
+	match := tomlLine.FindStringSubmatch(text)
+	if match == nil {
+		return &ConfigError{fmt.Sprintf("%s: %s", file, text)}
 	}
-	return &ConfigError{fmt.Sprintf("%s: %v", file, err)}
+	text = strings.TrimPrefix(text, match[0])
+	if match[2] != "" {
+		text += ", at key " + match[2]
+	}
+	return &ConfigError{fmt.Sprintf("%s:%s: %s", file, match[1], text)}
 }
 
 // keyLine finds the line of a key that nothing was decoded into. The parser
@@ -168,10 +191,29 @@ func keyLine(text string, key toml.Key) int {
 	return 1
 }
 
+// wrongValue is a value that makes no sense.
+type wrongValue struct{ key, text string }
+
+func (w *wrongValue) Error() string { return w.key + " " + w.text }
+
+// position is the file and line that the value is from: the last that sets it.
+func (w *wrongValue) position(read []source) string {
+	key := toml.Key(strings.Split(w.key, "."))
+	for _, s := range slices.Backward(read) {
+		if s.meta.IsDefined(key...) {
+			return fmt.Sprintf("%s:%d: ", s.file, keyLine(s.text, key))
+		}
+	}
+	return "configuration: "
+}
+
 // check refuses values that make no sense, each by its name.
-func (c *Config) check() error {
+func (c *Config) check() *wrongValue {
+	if !slices.Contains([]string{"auto", "required", "off"}, c.Metadata.Token) {
+		return bad("metadata.token", c.Metadata.Token, `"auto", "required" or "off"`)
+	}
 	if _, err := metadata.New(c.metadataOptions("")); err != nil {
-		return &ConfigError{"configuration: " + err.Error()}
+		return &wrongValue{"metadata.endpoint", "is of no use: " + strings.TrimPrefix(err.Error(), "metadata endpoint: ")}
 	}
 	switch {
 	case !slices.Contains([]string{"auto", "ecs"}, c.Metadata.Provider):
@@ -203,6 +245,6 @@ func (c *Config) metadataOptions(instanceID string) metadata.Options {
 	}
 }
 
-func bad(key, value, want string) error {
-	return &ConfigError{fmt.Sprintf("configuration: %s = %q: want %s", key, value, want)}
+func bad(key, value, want string) *wrongValue {
+	return &wrongValue{key, fmt.Sprintf("= %q: want %s", value, want)}
 }

@@ -9,27 +9,19 @@ import (
 	"github.com/latchkey-ssh/latchkey/metadata"
 )
 
-// How patient the daemon is.
-const (
-	// firstRetry and lastRetry bound the pause after an answer that was unknown.
-	firstRetry = time.Second
-	lastRetry  = 30 * time.Second
-	// faultRetry is the pause before a failed proof is tried again though nothing
-	// that latchkey can see has changed; PAM may have.
-	faultRetry = 10 * time.Minute
-	// freshFor is how long an answer of the endpoint serves for a status report.
-	freshFor = time.Second
-)
+// freshFor is how long an answer of the endpoint serves for a status report.
+const freshFor = time.Second
 
 // Daemon is the agent as it runs on an instance.
 type Daemon struct {
 	options    Options
 	configPath string
 
-	mu     sync.Mutex // guards what the status socket reads too
-	agent  *Agent
-	client *metadata.Client
-	seen   metadata.Binding // the endpoint's last answer
+	mu        sync.Mutex // guards what the status socket reads too
+	agent     *Agent
+	client    *metadata.Client
+	seen      metadata.Binding // the endpoint's last answer
+	configErr error            // why the configuration of now cannot be used
 }
 
 // NewDaemon returns a daemon for the instance of o. Its configuration is read
@@ -62,22 +54,27 @@ func (d *Daemon) configure(config Config) error {
 // the one that was good stays.
 func (d *Daemon) reconfigure() {
 	config, err := LoadConfig(d.options.Root, d.configPath)
-	if err == nil && stamp(config) == stamp(d.agent.config) {
-		return
+	if err == nil && stamp(config) != stamp(d.agent.config) {
+		if err = d.configure(config); err == nil {
+			d.agent.log.Info("the configuration was read again")
+		}
 	}
-	if err == nil {
-		err = d.configure(config)
-	}
-	if err != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil && (d.configErr == nil || d.configErr.Error() != err.Error()) {
 		d.agent.log.Error("the configuration cannot be used, the last good one stays in force", slog.Any("error", err))
-		return
 	}
-	d.agent.log.Info("the configuration was read again")
+	d.configErr = err
 }
 
 // Run serves the instance until ctx ends. ready is called once the first pass
 // is over, whatever came of it.
 func (d *Daemon) Run(ctx context.Context, ready func()) error {
+	release, err := d.agent.claim()
+	if err != nil {
+		return err
+	}
+	defer release()
 	listener, err := d.agent.listen()
 	if err != nil {
 		return err
@@ -101,19 +98,20 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 // due, when something that the agent depends on has changed, when a failed
 // proof may go better.
 func (d *Daemon) loop(ctx context.Context, watch *watch, ready func()) {
-	retry := firstRetry
-	how := How{}
+	pace := pace{backoff: firstRetry}
 	for ctx.Err() == nil {
 		seen := d.last()
 		if d.isDue(seen) {
 			seen = d.fetch(ctx)
 		}
-		outcome := d.pass(ctx, seen, how)
+		how := How{Retry: pace.retries()}
+		outcome, err := d.pass(ctx, seen, how)
+		pace.note(seen, how, outcome, err)
 		ready()
 		ready = func() {}
 		watch.follow(ctx, d.agent, d.configPath, outcome)
 		giveBack()
-		how = watch.wait(ctx, d.pause(seen, outcome, &retry))
+		watch.wait(ctx, pace.pause(&d.agent.config))
 		d.reconfigure()
 	}
 }
@@ -124,35 +122,14 @@ func (d *Daemon) isDue(seen metadata.Binding) bool {
 	return seen.State == metadata.Unknown || d.agent.config.Apply.When == Live
 }
 
-// pause is how long nothing has to happen before the next pass; 0 is for ever.
-func (d *Daemon) pause(seen metadata.Binding, outcome *Outcome, retry *time.Duration) time.Duration {
-	if seen.State == metadata.Unknown {
-		pause := *retry
-		*retry = min(2*pause, lastRetry)
-		return pause
-	}
-	*retry = firstRetry
-	var pause time.Duration
-	if outcome == nil || outcome.Applied == nil || len(outcome.Applied.Faults) > 0 {
-		pause = faultRetry
-	}
-	if poll := d.agent.config.Apply.Poll.Duration; d.agent.config.Apply.When == Live && (pause == 0 || poll < pause) {
-		pause = poll
-	}
-	return pause
-}
-
 // pass makes a pass and logs what went wrong. The daemon goes on: the next
 // event may bring what was missing.
-func (d *Daemon) pass(ctx context.Context, seen metadata.Binding, how How) *Outcome {
+func (d *Daemon) pass(ctx context.Context, seen metadata.Binding, how How) (*Outcome, error) {
 	outcome, err := d.agent.Pass(ctx, seen, how)
 	if err != nil && ctx.Err() == nil {
-		d.agent.log.Error("pass failed, nothing was closed", slog.Any("error", err))
+		d.agent.log.Error("pass failed", slog.Any("error", err))
 	}
-	if err != nil {
-		return nil
-	}
-	return outcome
+	return outcome, err
 }
 
 func (d *Daemon) fetch(ctx context.Context) metadata.Binding {
@@ -176,7 +153,7 @@ func (d *Daemon) last() metadata.Binding {
 // a binding which waits for a restart is seen without polling for it.
 func (d *Daemon) report(ctx context.Context) (*Report, error) {
 	d.mu.Lock()
-	agent, client, seen := d.agent, d.client, d.seen
+	agent, client, seen, configErr := d.agent, d.client, d.seen, d.configErr
 	d.mu.Unlock()
 	if time.Since(seen.At) > freshFor {
 		ctx, cancel := context.WithTimeout(ctx, socketAnswer/2)
@@ -186,6 +163,9 @@ func (d *Daemon) report(ctx context.Context) (*Report, error) {
 	r, err := agent.Report(seen)
 	if err != nil {
 		return nil, err
+	}
+	if configErr != nil {
+		r.fault("configuration", configErr.Error(), "mend it; until then the last good configuration stays in force")
 	}
 	return r.withPID(), nil
 }

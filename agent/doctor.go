@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -30,7 +33,10 @@ type Check struct {
 }
 
 // Doctor checks everything that decides over a logon, and changes nothing but
-// for one login record: the account is proved by a whole logon.
+// for one login record: the account is proved by a whole logon. The checks are
+// always in the same order: endpoint, in-force, sshd-config, account, keys-file,
+// proof, password, listener, agent. One that fails has the ID of its cause for a
+// name; what depends on it is left out.
 func (a *Agent) Doctor(ctx context.Context, seen metadata.Binding) ([]Check, error) {
 	state, err := loadState(a.root, hardwareID(a.root))
 	if err != nil {
@@ -39,14 +45,11 @@ func (a *Agent) Doctor(ctx context.Context, seen metadata.Binding) ([]Check, err
 	d := &doctor{agent: a, state: state, seen: seen}
 	d.endpoint()
 	d.memory()
-	if d.observe(ctx) {
-		d.account()
-		d.configuration(ctx)
-		if d.binding().State == metadata.Bound {
-			d.keysFile()
-			d.proof(ctx)
-		}
-		d.reopeners()
+	sound := d.configuration(ctx)
+	sound = d.account() && sound
+	if sound && d.observe(ctx) {
+		d.keysFile()
+		d.logon(ctx)
 	}
 	d.running(ctx)
 	return d.checks, ctx.Err()
@@ -59,6 +62,7 @@ type doctor struct {
 	seen   metadata.Binding
 	world  *World
 	checks []Check
+	causes []string // names of what keeps the key from logging in
 }
 
 func (d *doctor) add(name string, result Result, remedy, format string, args ...any) {
@@ -67,7 +71,14 @@ func (d *doctor) add(name string, result Result, remedy, format string, args ...
 
 func (d *doctor) pass(name, format string, args ...any) { d.add(name, Pass, "", format, args...) }
 
-func (d *doctor) cause(c sshd.Cause) { d.add(c.ID, Fail, c.Remedy, "%s", c.Detail) }
+// cause adds what keeps the key from logging in, each once.
+func (d *doctor) cause(c sshd.Cause) {
+	if slices.ContainsFunc(d.checks, func(check Check) bool { return check.Name == c.ID }) {
+		return
+	}
+	d.causes = append(d.causes, c.ID)
+	d.add(c.ID, Fail, c.Remedy, "%s", c.Detail)
+}
 
 // binding is what the instance is to be: what is in force, else what was seen.
 func (d *doctor) binding() metadata.Binding {
@@ -83,167 +94,222 @@ func (d *doctor) endpoint() {
 	case d.seen.State == metadata.Unknown:
 		d.add(name, Fail, remedy, "%s: %s", d.agent.config.Metadata.Endpoint, d.seen.Reason)
 	case d.agent.isOther(d.state, d.seen):
-		d.add(name, Fail, remedy, "it speaks for %s, this instance is %s", d.seen.InstanceID, d.state.InstanceID)
+		d.add(name, Fail, remedy, "%v", otherInstance(d.state, d.seen))
 	default:
-		d.pass(name, "%s answers for %s: %s", d.agent.config.Metadata.Endpoint, d.seen.InstanceID, d.seen.State)
+		d.pass(name, "%s answers for %s: %s", d.agent.config.Metadata.Endpoint, d.seen.InstanceID, bindingWords(d.seen))
 	}
+}
+
+// bindingWords is a binding in few words.
+func bindingWords(b metadata.Binding) string {
+	return strings.TrimSpace(string(b.State) + " " + fingerprints(b))
 }
 
 // memory is about what was recorded.
 func (d *doctor) memory() {
-	if d.state.Unfinished {
-		d.add("unfinished", Fail, "run \"latchkey apply\"", "the last pass was cut off")
-	}
+	const name = "in-force"
+	inForce := d.state.InForce
 	switch {
-	case d.state.InForce == nil:
-		d.add("in-force", Unsure, "start latchkeyd, or run \"latchkey apply\"", "no binding was ever taken over")
-	case d.seen.State != metadata.Unknown && !d.state.InForce.Same(d.seen):
-		d.pass("in-force", "%s; another binding takes effect at the next restart", d.state.InForce.State)
+	case inForce == nil:
+		d.add(name, Unsure, "start latchkeyd, or run \"latchkey apply\"", "no binding was ever taken over")
+	case d.state.Unfinished:
+		d.add("unfinished", Fail, "run \"latchkey apply\"", "%s, but the last pass was cut off", bindingWords(*inForce))
+	case d.seen.State != metadata.Unknown && !inForce.Same(d.seen):
+		d.pass(name, "%s; %s takes effect at the next restart", bindingWords(*inForce), bindingWords(d.seen))
 	default:
-		d.pass("in-force", "%s", d.state.InForce.State)
+		d.pass(name, "%s", bindingWords(*inForce))
 	}
+}
+
+// configuration tells whether sshd takes its configuration.
+func (d *doctor) configuration(ctx context.Context) bool {
+	if err := d.agent.sshd.Test(ctx, d.agent.config.SSHD.Config); err != nil {
+		d.cause(*blocker(err))
+		return false
+	}
+	d.pass("sshd-config", "sshd -t takes %s", d.agent.config.SSHD.Config)
+	return true
+}
+
+// account tells whether there is an account at all; what is wrong with it may
+// not be all that is wrong.
+func (d *doctor) account() bool {
+	name := d.agent.user(d.binding())
+	user, err := account.Lookup(d.agent.root, name)
+	if err != nil {
+		d.cause(*blocker(err))
+		return false
+	}
+	problems := user.Problems(d.agent.root, time.Now())
+	for _, p := range problems {
+		d.cause(cause(p))
+	}
+	if len(problems) == 0 {
+		d.pass("account", "%s, uid %d, is open; home %s, shell %s", user.Name, user.UID, user.Home, user.Shell)
+	}
+	return true
 }
 
 // observe looks at the instance; without that there is nothing more to check.
 func (d *doctor) observe(ctx context.Context) bool {
-	user := d.agent.user(d.binding())
-	world, err := d.agent.observe(ctx, user, nil)
+	world, err := d.agent.observe(ctx, d.agent.user(d.binding()), nil)
+	if err != nil {
+		d.cause(*blocker(err))
+		return false
+	}
 	d.world = world
-	var refused *sshd.CommandError
-	switch {
-	case err == nil:
-		return true
-	case errors.Is(err, sshd.ErrMissing):
-		d.add("sshd-missing", Fail, "install the OpenSSH server: apt-get install openssh-server", "%v", err)
-	case errors.As(err, &refused):
-		d.add("sshd-config", Fail, "make \"sshd -t\" pass", "%v", err)
-	default:
-		d.add("instance", Fail, "mend what it names, then run \"latchkey doctor\" again", "%v", err)
-	}
-	return false
-}
-
-func (d *doctor) account() {
-	for _, p := range d.world.Problems {
-		d.cause(cause(p))
-	}
-	if len(d.world.Problems) == 0 {
-		d.pass("account", "%s may log in, its home is %s", d.world.Account.Name, d.world.Account.Home)
-	}
-}
-
-func (d *doctor) configuration(ctx context.Context) {
-	if err := d.agent.sshd.Test(ctx, d.agent.config.SSHD.Config); err != nil {
-		d.add("sshd-config", Fail, "make \"sshd -t\" pass", "%v", err)
-		return
-	}
-	d.pass("sshd-config", "sshd -t takes %s", d.agent.config.SSHD.Config)
+	return true
 }
 
 // keysFile checks that the bound keys, and no other of ours, are where sshd
 // looks.
 func (d *doctor) keysFile() {
 	const name = "keys-file"
-	binding, file := d.binding(), authkeys.Parse(d.world.Keys.Data)
+	binding, where := d.binding(), d.world.Location.Path
+	if binding.State == metadata.Unknown {
+		return
+	}
 	var lines []string
 	for _, key := range binding.Keys {
 		lines = append(lines, key.Line())
 	}
-	after, err := file.WithManaged(lines)
+	after, err := authkeys.Parse(d.world.Keys.Data).WithManaged(lines)
 	switch {
 	case err != nil:
-		d.add(name, Fail, "move it away; latchkey writes a new one", "%s: %v", d.world.Location.Path, err)
+		d.cause(*blocker(fmt.Errorf("edit %s: %w", where, err)))
+	case !d.world.Keys.Settled(after) && d.state.Failure != nil:
+		d.cause(*d.state.Failure)
 	case !d.world.Keys.Settled(after):
-		d.add(name, Fail, "run \"latchkey apply\"", "%s does not hold the bound key as it should", d.world.Location.Path)
+		d.add(name, Fail, "run \"latchkey apply\"", "%s is not as the binding asks for: %s", where, bindingWords(binding))
+	case len(lines) == 0:
+		d.pass(name, "%s holds no key of latchkey's", where)
 	default:
-		d.pass(name, "%s holds %s", d.world.Location.Path, fingerprints(binding))
+		d.pass(name, "%s holds %s", where, fingerprints(binding))
 	}
 }
 
-// proof asks a real sshd under the configuration as it is.
-func (d *doctor) proof(ctx context.Context) {
+// logon is about keys, passwords and the running sshd.
+func (d *doctor) logon(ctx context.Context) {
+	if d.binding().State != metadata.Bound {
+		d.unboundPassword()
+		d.listener(ctx, nil)
+		return
+	}
 	r := &applier{agent: d.agent, plan: &Plan{Binding: d.binding(), world: d.world}}
-	policy := sshd.Policy{Closed: d.world.Files.Holds(), Guard: d.agent.config.SSHD.MatchGuard}
-	unlock, err := d.agent.lock(ctx)
-	if err != nil {
-		d.add("proof", Unsure, "try again in a moment", "%v", err)
+	r.plan.Policy = sshd.Policy{Closed: d.world.Files.Holds(), Guard: d.agent.config.SSHD.MatchGuard}
+	if !d.proof(ctx, r) {
 		return
 	}
-	proof, err := d.agent.prove(ctx, d.world, policy, r.subject())
-	unlock()
-	if err != nil {
-		d.add("proof", Unsure, "", "%v", err)
-		return
-	}
-	for _, c := range proof.Causes {
-		d.known(c)
-	}
-	if proof.KeyWorks() {
-		d.pass("proof", "sshd -i accepts the key and lets %s in; it offers %s", d.world.Account.Name, strings.Join(proof.Methods, ", "))
-	}
-	d.password(proof)
-	r.proof = proof
+	d.reopeners()
+	d.password(r.proof)
 	d.listener(ctx, r)
 }
 
-// known adds a cause, unless a check of the account has named it already.
-func (d *doctor) known(c sshd.Cause) {
-	for _, check := range d.checks {
-		if check.Name == c.ID {
-			return
-		}
+// proof asks a real sshd under the configuration as it is, and tells whether
+// that could be done.
+func (d *doctor) proof(ctx context.Context, r *applier) bool {
+	const name, remedy = "proof", "run \"latchkey doctor\" again in a moment"
+	unlock, err := d.agent.lock(ctx)
+	if err != nil {
+		d.add(name, Unsure, remedy, "%v", err)
+		return false
 	}
-	d.cause(c)
+	defer unlock()
+	if r.proof, err = d.agent.prove(ctx, d.world, r.plan.Policy, r.subject()); err != nil {
+		d.add(name, Unsure, remedy, "%v", err)
+		return false
+	}
+	for _, c := range r.proof.Causes {
+		d.cause(c)
+	}
+	if r.proof.KeyWorks() {
+		d.pass(name, "%s under a copy of this configuration takes the key and lets %s in; it offers %s",
+			strings.TrimPrefix(r.proof.Version, "SSH-2.0-"), d.world.Account.Name, strings.Join(r.proof.Methods, ", "))
+	}
+	return true
+}
+
+// reopeners are Match blocks that let passwords in again for somebody, where no
+// guard stands against them.
+func (d *doctor) reopeners() {
+	if d.agent.config.SSHD.MatchGuard || d.agent.config.Apply.Password != DisablePassword {
+		return
+	}
+	if reopeners := d.world.Files.Text().PasswordReopeners(); len(reopeners) > 0 {
+		d.cause(reopenersCause(reopeners))
+	}
 }
 
 // password checks the door against what is wanted.
 func (d *doctor) password(proof *sshd.Proof) {
-	wanted := d.agent.config.Apply.Password == DisablePassword
+	const name, apply = "password", "run \"latchkey apply\""
 	switch {
-	case !wanted:
-		d.pass("password", "left as it is, by latchkey.toml")
+	case d.agent.config.Apply.Password != DisablePassword:
+		d.pass(name, "%s, left so by apply.password in latchkey.toml", onOff(proof.Password == sshd.Accepted))
 	case proof.Password == sshd.Refused:
-		d.pass("password", "off")
+		d.pass(name, "off: neither password nor keyboard-interactive is offered")
 	case proof.Password == sshd.Unknown:
-		d.add("password", Unsure, "", "could not be found out")
-	case proof.KeyWorks():
-		d.add("password", Fail, "run \"latchkey apply\"", "still on, though the key works")
+		d.add(name, Unsure, apply, "sshd could not be asked")
+	case len(d.causes) > 0:
+		d.add(name, Fail, "mend that, then "+apply, "on, because of %s", strings.Join(d.causes, ", "))
 	default:
-		d.add("password", Fail, "mend what keeps the key from logging in, then run \"latchkey apply\"", "on, because the key is not proved")
+		d.add(name, Fail, apply, "still on, though the key logs in")
 	}
 }
 
-// listener asks the running sshd.
+// unboundPassword checks that nothing of ours keeps passwords off.
+func (d *doctor) unboundPassword() {
+	const name = "password"
+	switch {
+	case d.binding().State == metadata.Unknown:
+	case d.world.Files.Holds():
+		d.add(name, Fail, "run \"latchkey apply\"", "latchkey's policy is still in sshd's configuration, though no key is bound")
+	default:
+		d.pass(name, "%s, as sshd's own configuration has it", onOff(d.world.Effective.AllowsPassword()))
+	}
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// listener asks the running sshd whether it is as proved: r is the proof, nil
+// where there is none.
 func (d *doctor) listener(ctx context.Context, r *applier) {
 	const name = "listener"
+	address := d.world.Effective.ListenAddress()
 	running, err := d.agent.sshd.Running(ctx, d.world.Effective)
 	switch {
 	case err != nil:
-		d.add(name, Unsure, "", "%v", err)
-		return
+		d.add(name, Unsure, "see whether sshd runs: systemctl status ssh", "%v", err)
 	case !running:
-		d.add(name, Unsure, "start sshd: systemctl start ssh", "no sshd runs; it will start with what was proved")
-		return
+		d.add(name, Unsure, "start sshd: systemctl start ssh", "no sshd runs; it will start with what is configured now")
+	case r == nil:
+		d.pass(name, "sshd runs at %s", address)
+	default:
+		d.askListener(ctx, r, address)
 	}
-	r.listener = r.question().Ask(ctx)
-	r.plan.Policy.Closed = d.world.Files.Holds()
-	if r.listenerAgrees() {
-		d.pass(name, "the running sshd at %s accepts the key and offers %s",
-			d.world.Effective.ListenAddress(), strings.Join(r.listener.Methods, ", "))
-		return
-	}
-	c := r.listenerCause()
-	d.add(c.ID, Fail, c.Remedy, "%s", c.Detail)
 }
 
-// reopeners are Match blocks that would let passwords in again for somebody.
-func (d *doctor) reopeners() {
-	if d.agent.config.SSHD.MatchGuard && d.agent.config.Apply.Password == DisablePassword {
-		return // the guard stands against them
-	}
-	for _, directive := range d.world.Files.Text().PasswordReopeners() {
-		d.add("match-reopens-password", Fail, "take it out, or set sshd.match_guard = true in latchkey.toml",
-			"%s turns passwords on for those it matches", directive.Position())
+// askListener compares the listener's answer with the proof's. A key that both
+// refuse is no finding about the listener.
+func (d *doctor) askListener(ctx context.Context, r *applier, address string) {
+	const name = "listener"
+	r.listener = r.question().Ask(ctx)
+	offers := strings.Join(r.listener.Methods, ", ")
+	switch {
+	case r.listenerAgrees():
+		d.pass(name, "the running sshd at %s takes the key and offers %s", address, offers)
+	case r.listener.Key == sshd.Refused && len(d.causes) > 0:
+		d.pass(name, "the running sshd at %s answers alike: it refuses the key and offers %s", address, offers)
+	case r.listener.Key == sshd.Unknown:
+		d.add(name, Unsure, "run \"latchkey doctor\" again in a moment", "the running sshd at %s: %s", address, r.listener.Reason)
+	default:
+		c := r.listenerCause()
+		d.add(c.ID, Fail, c.Remedy, "%s", c.Detail)
 	}
 }
 
@@ -253,7 +319,7 @@ func (d *doctor) running(ctx context.Context) {
 	case errors.Is(err, ErrNotRunning):
 		d.add("agent", Fail, "systemctl start latchkeyd", "latchkeyd does not run: a binding takes effect only while it does")
 	case err != nil:
-		d.add("agent", Unsure, "", "%v", err)
+		d.add("agent", Unsure, "systemctl restart latchkeyd", "%v", err)
 	default:
 		d.pass("agent", "latchkeyd runs, process %d", report.PID)
 	}

@@ -24,31 +24,48 @@ var ErrBusy = errors.New("another pass is at work on this instance")
 // lock lets one applier work at a time, among all processes. The kernel takes
 // the lock away from one that dies.
 func (a *Agent) lock(ctx context.Context) (unlock func(), err error) {
-	dir, err := a.runDir()
-	if err != nil {
-		return nil, err
-	}
-	name := filepath.Join(dir, "lock")
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("take the lock: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			file.Close()
-			return nil, fmt.Errorf("take the lock %s: %w", name, err)
+		unlock, err := a.tryLock("lock")
+		if !errors.Is(err, ErrBusy) {
+			return unlock, err
 		}
 		select {
 		case <-time.After(lockPoll):
 		case <-ctx.Done():
-			file.Close()
-			return nil, fmt.Errorf("%w: %s is held", ErrBusy, name)
+			return nil, err
 		}
+	}
+}
+
+// claim makes this the one agent of the instance, until release.
+func (a *Agent) claim() (release func(), err error) {
+	release, err = a.tryLock("agent")
+	if errors.Is(err, ErrBusy) {
+		return nil, ErrRunning
+	}
+	return release, err
+}
+
+// tryLock takes the lock file name below RunDir, or returns ErrBusy.
+func (a *Agent) tryLock(name string) (unlock func(), err error) {
+	dir, err := a.runDir()
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("take the lock: %w", err)
+	}
+	switch err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case err == nil:
+		return func() { file.Close() }, nil
+	case errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR):
+		file.Close()
+		return nil, fmt.Errorf("%w: %s is held", ErrBusy, file.Name())
+	default:
+		file.Close()
+		return nil, fmt.Errorf("take the lock %s: %w", file.Name(), err)
 	}
 }

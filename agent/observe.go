@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,6 +22,7 @@ type World struct {
 	Problems  []account.Problem
 	Location  authkeys.Location
 	Keys      *authkeys.View // the keys file, and what is around it
+	NoKeys    error          // why Keys could not be had; nothing about keys is true then
 	Files     *sshd.Files
 	Effective sshd.Config // for a logon from loopback
 	// Foreign stamps all of it that is not ours. As long as it stays the same, so do
@@ -30,33 +32,78 @@ type World struct {
 	SSHD string
 }
 
-// observe looks at the instance for the logon user. It starts a process only
-// when sshd's configuration is not the one whose effect is known from before.
+// observe looks at the instance for the logon user, and fails when any of it
+// cannot be seen.
 func (a *Agent) observe(ctx context.Context, user string, known *Applied) (*World, error) {
-	var err error
+	w, err := a.survey(ctx, user, known)
+	if err == nil {
+		err = w.NoKeys
+	}
+	return w, err
+}
+
+// survey looks at the instance for the logon user. What that user may have
+// spoilt, the keys, does not keep it from seeing the rest. It starts a process
+// only when sshd's configuration is not the one whose effect is known from
+// before.
+func (a *Agent) survey(ctx context.Context, user string, known *Applied) (*World, error) {
 	w := &World{}
+	var err error
 	if w.Boot, err = bootID(a.root); err != nil {
 		return nil, err
 	}
-	if w.Account, err = account.Lookup(a.root, user); err != nil {
-		return nil, err
+	if w.Account, w.NoKeys = account.Lookup(a.root, user); w.NoKeys != nil {
+		w.Account = account.Account{Name: user}
+	} else {
+		w.Problems = w.Account.Problems(a.root, time.Now())
 	}
-	w.Problems = w.Account.Problems(a.root, time.Now())
 	if w.Files, err = a.sshd.ReadFiles(); err != nil {
 		return nil, err
 	}
 	w.SSHD = a.stampSSHD(w)
 	if w.Effective, err = a.effective(ctx, w, known); err != nil {
-		return nil, err
+		return nil, cmp.Or(w.NoKeys, err)
 	}
+	if w.NoKeys == nil {
+		w.NoKeys = a.surveyKeys(ctx, w)
+	}
+	return w, nil
+}
+
+// surveyKeys looks at the keys file of the world's account.
+func (a *Agent) surveyKeys(ctx context.Context, w *World) error {
+	var err error
 	if w.Location, err = a.locate(w.Account, w.Effective); err != nil {
-		return nil, err
+		return err
 	}
-	if w.Keys, err = authkeys.Look(ctx, w.Location); err != nil {
-		return nil, err
+	if w.Keys, err = lookAtKeys(ctx, w.Location); err != nil {
+		return err
 	}
 	w.Foreign = a.stampForeign(w)
-	return w, nil
+	return nil
+}
+
+// place is the keys file of the world, and whose it is.
+func (w *World) place() KeysPlace { return KeysPlace{w.Account.Name, w.Location.Path} }
+
+// homeTimeout bounds a visit to a home. One that is on a network may not
+// answer at all.
+const homeTimeout = 10 * time.Second
+
+func lookAtKeys(ctx context.Context, l authkeys.Location) (*authkeys.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, homeTimeout)
+	defer cancel()
+	return authkeys.Look(ctx, l)
+}
+
+// setKeys makes lines the managed block of a keys file, if they are not
+// already, and tells whether it was written.
+func setKeys(ctx context.Context, l authkeys.Location, lines []string) (changed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, homeTimeout)
+	defer cancel()
+	edit := func(f *authkeys.File) ([]byte, error) { return f.WithManaged(lines) }
+	change, err := authkeys.Edit(ctx, l, edit)
+	return change.Changed, err
 }
 
 // effective is the configuration that a logon of the user meets, from memory
@@ -75,9 +122,13 @@ func (a *Agent) effective(ctx context.Context, w *World, known *Applied) (sshd.C
 // locate is the file below the user's home, or elsewhere, in which sshd looks
 // for keys.
 func (a *Agent) locate(user account.Account, config sshd.Config) (authkeys.Location, error) {
-	return authkeys.Locate(config.Fields("authorizedkeysfile"), authkeys.Account{
+	return authkeys.Locate(config.Fields("authorizedkeysfile"), a.keysAccount(user))
+}
+
+func (a *Agent) keysAccount(user account.Account) authkeys.Account {
+	return authkeys.Account{
 		Root: a.root, User: user.Name, UID: user.UID, GID: user.GID, Groups: user.Groups, Home: user.Home,
-	})
+	}
 }
 
 // stampSSHD covers the configuration that is not ours, the program that reads

@@ -39,17 +39,20 @@ type Plan struct {
 	// Stage are the key lines that stand in the block until the proof, Final those
 	// that stay. They differ where an older key must work until the new one does.
 	Stage, Final []string `json:"-"`
+	// WayIn are those of Stage that were proved last.
+	WayIn []string `json:"-"`
 	// Keys is the keys file as it will be, and Files sshd's.
 	Keys  []byte      `json:"-"`
 	Files *sshd.Files `json:"-"`
 	// Policy is what sshd is to be asked for once the key is proved.
 	Policy sshd.Policy `json:"-"`
-	// Steady: this very state was proved in this boot, and nothing of ours has been
+	// Steady: the bound keys were proved in this boot, and nothing of ours has been
 	// touched since. A proof that fails now is somebody else's doing: it is
 	// reported, and changes nothing.
 	Steady bool `json:"-"`
-	// Retire is where an earlier pass put keys that belong elsewhere by now.
-	Retire *Applied `json:"-"`
+	// Retire are the places where earlier passes put keys that belong elsewhere by
+	// now.
+	Retire []KeysPlace `json:"-"`
 
 	world *World
 }
@@ -78,58 +81,99 @@ func plan(config *Config, state State, world *World, how How) (*Plan, error) {
 			p.Final = append(p.Final, key.Line())
 		}
 	}
+	p.Files = world.Files.With(p.Policy)
+	if world.NoKeys != nil {
+		return p.withoutKeys(state)
+	}
 	file := authkeys.Parse(world.Keys.Data)
-	p.Stage = stage(file, p.Final, state)
 	var err error
 	if p.Keys, err = file.WithManaged(p.Final); err != nil {
-		return nil, err
+		world.NoKeys = err
+		return p.withoutKeys(state)
 	}
-	p.Files = world.Files.With(p.Policy)
-	p.steps(state, how)
+	p.stage(file, state.Proven.at(world.place()))
+	p.Retire = state.retired(world.place())
+	p.steps(file, state, how)
 	return p, nil
 }
 
-// stage adds to the new lines those that stand in the block now, where they
-// are the proved way in and no new one has been proved yet.
-func stage(file *authkeys.File, final []string, state State) []string {
-	lines := slices.Clone(final)
-	if len(final) == 0 || state.Applied == nil || !state.Applied.works() {
-		return lines
+// withoutKeys is the plan where the keys file cannot be reached. One thing is
+// possible even then: to open the passwords of an instance that is unbound.
+func (p *Plan) withoutKeys(state State) (*Plan, error) {
+	differ := !p.Files.Equal(p.world.Files)
+	if p.Binding.State == metadata.Bound || !(differ || p.mustReload(state)) {
+		return p, p.world.NoKeys
 	}
-	for _, entry := range file.Managed() {
-		key := metadata.Key{Type: entry.Type, Blob: entry.Blob, Comment: entry.Comment}
-		if line := key.Line(); !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
+	p.unbindSteps(false, p.mustReload(state))
+	return p, nil
 }
 
-// works tells whether the keys applied last were proved to log in.
-func (a *Applied) works() bool {
-	return a.Proof != nil && a.Proof.Key == sshd.Accepted && a.Proof.Logon == sshd.Accepted
+// stage adds to the new lines those of proved keys that stand in the block now:
+// no new one has been proved yet.
+func (p *Plan) stage(file *authkeys.File, proven []string) {
+	p.Stage = slices.Clone(p.Final)
+	if p.Binding.State != metadata.Bound {
+		return
+	}
+	for _, key := range p.Binding.Keys {
+		if slices.Contains(proven, key.Fingerprint()) {
+			p.WayIn = append(p.WayIn, key.Line())
+		}
+	}
+	for _, entry := range file.Managed() {
+		key := metadata.Key{Type: entry.Type, Blob: entry.Blob} // the comment is anybody's by now
+		if line := key.Line(); slices.Contains(proven, key.Fingerprint()) && !p.binds(key) && !slices.Contains(p.Stage, line) {
+			p.Stage = append(p.Stage, line)
+			p.WayIn = append(p.WayIn, line)
+		}
+	}
+}
+
+// binds tells whether the key is one of the binding's, whatever its comment.
+func (p *Plan) binds(key metadata.Key) bool {
+	return slices.ContainsFunc(p.Binding.Keys, func(k metadata.Key) bool { return bytes.Equal(k.Blob, key.Blob) })
 }
 
 // steps lists what is to be done, nothing when all is as it was recorded.
-func (p *Plan) steps(state State, how How) {
-	bound := p.Binding.State == metadata.Bound
-	keysDiffer := !p.world.Keys.Settled(p.Keys)
+func (p *Plan) steps(file *authkeys.File, state State, how How) {
 	done := state.Applied
-	if done != nil && done.KeysFile != "" && (done.User != p.world.Account.Name || done.KeysFile != p.world.Location.Path) {
-		p.Retire = done
-	}
 	same := done != nil && !state.Unfinished && done.BootID == p.world.Boot && done.Binding.Same(p.Binding)
-	intact := same && !keysDiffer && done.intact(p)
-	p.Steady = intact && len(done.Faults) == 0 && !how.Now
 	failed := done != nil && len(done.Faults) > 0
+	intact := same && p.keysAreLeft(file, failed) && done.intact(p)
+	p.Steady = intact && !how.Now && p.proved(state.Proven)
 	if intact && done.World == p.world.Foreign && !(failed && (how.Now || how.Retry)) {
 		return
 	}
-	if bound {
-		p.bindSteps(keysDiffer, state.Unfinished)
+	keysDiffer := !p.world.Keys.Settled(p.Keys)
+	if p.Binding.State == metadata.Bound {
+		p.bindSteps(keysDiffer, p.mustReload(state))
 	} else {
-		p.unbindSteps(keysDiffer, state.Unfinished)
+		p.unbindSteps(keysDiffer, p.mustReload(state))
 	}
+}
+
+// keysAreLeft tells whether the keys file is as a pass leaves it: with the
+// bound keys, and after a failed proof with those besides that were proved
+// before.
+func (p *Plan) keysAreLeft(file *authkeys.File, failed bool) bool {
+	left := p.Keys
+	if failed {
+		left, _ = file.WithManaged(p.Stage)
+	}
+	return p.world.Keys.Settled(left)
+}
+
+// proved tells whether proven is about this plan's keys, all of them and no
+// others, in this boot.
+func (p *Plan) proved(proven *Proven) bool {
+	return proven != nil && proven.BootID == p.world.Boot &&
+		len(proven.Fingerprints) == len(p.Final) && p.newIsWayIn()
+}
+
+// newIsWayIn tells whether each of the bound keys is one that was proved.
+func (p *Plan) newIsWayIn() bool {
+	isOther := func(line string) bool { return !slices.Contains(p.WayIn, line) }
+	return len(p.Final) > 0 && !slices.ContainsFunc(p.Final, isOther)
 }
 
 // intact tells whether sshd's files hold what was applied to them.
@@ -139,7 +183,14 @@ func (a *Applied) intact(p *Plan) bool {
 	return p.world.Files.With(policy).Equal(p.world.Files)
 }
 
-func (p *Plan) bindSteps(keysDiffer, unfinished bool) {
+// mustReload tells whether the running sshd may have another configuration than
+// its files hold: a pass was cut off, or the record says otherwise.
+func (p *Plan) mustReload(state State) bool {
+	recorded := state.Applied != nil && state.Applied.PasswordClosed
+	return state.Unfinished || recorded != p.world.Files.Holds()
+}
+
+func (p *Plan) bindSteps(keysDiffer, reload bool) {
 	if keysDiffer {
 		p.add(WriteKeys, p.world.Location.Path)
 	}
@@ -150,18 +201,18 @@ func (p *Plan) bindSteps(keysDiffer, unfinished bool) {
 	} else if filesDiffer {
 		p.add(OpenPassword, p.policyPath())
 	}
-	p.addReload(filesDiffer || unfinished)
+	p.addReload(filesDiffer || reload)
 	p.add(AskListener, p.world.Effective.ListenAddress())
 	p.addRetire()
 	p.add(Record, StateDir+"/"+stateFile)
 }
 
-func (p *Plan) unbindSteps(keysDiffer, unfinished bool) {
+func (p *Plan) unbindSteps(keysDiffer, reload bool) {
 	filesDiffer := !p.Files.Equal(p.world.Files)
 	if filesDiffer {
 		p.add(OpenPassword, p.policyPath())
 	}
-	p.addReload(filesDiffer || unfinished)
+	p.addReload(filesDiffer || reload)
 	if keysDiffer {
 		p.add(RemoveKeys, p.world.Location.Path)
 	}
@@ -176,8 +227,8 @@ func (p *Plan) addReload(needed bool) {
 }
 
 func (p *Plan) addRetire() {
-	if p.Retire != nil {
-		p.add(RemoveKeys, p.Retire.KeysFile)
+	for _, place := range p.Retire {
+		p.add(RemoveKeys, place.KeysFile)
 	}
 }
 

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
@@ -26,11 +28,28 @@ func (r *applier) record() error {
 		applied.Layout = world.Files.Layout(r.plan.Policy)
 	}
 	r.state.Applied, r.state.Unfinished = applied, false
+	r.state.Elsewhere, r.state.Failure = r.elsewhere, nil
+	r.noteProven()
 	if err := r.state.save(r.agent.root); err != nil {
 		return err
 	}
 	r.announce(before, applied)
 	return nil
+}
+
+// noteProven remembers the way in: the bound keys if they log in, none when
+// none is bound, else whatever was proved before.
+func (r *applier) noteProven() {
+	switch {
+	case r.works:
+		proven := &Proven{KeysPlace: r.plan.world.place(), BootID: r.plan.world.Boot}
+		for _, key := range r.plan.Binding.Keys {
+			proven.Fingerprints = append(proven.Fingerprints, key.Fingerprint())
+		}
+		r.state.Proven = proven
+	case r.plan.Binding.State != metadata.Bound:
+		r.state.Proven = nil
+	}
 }
 
 // rememberedKeywords are what a pass needs of the effective configuration
@@ -135,9 +154,20 @@ func passwordCause(p *Plan) sshd.Cause {
 		Remedy: "look at \"sshd -T -C user=...\" for what sets PasswordAuthentication",
 	}
 	if reopeners := p.world.Files.Text().PasswordReopeners(); len(reopeners) > 0 {
-		c.ID = "match-reopens-password"
-		c.Detail = "a Match block turns passwords back on: " + reopeners[0].Position()
-		c.Remedy = "take it out, or set sshd.match_guard = true in latchkey.toml"
+		return reopenersCause(reopeners)
 	}
 	return c
+}
+
+// reopenersCause names the lines under a Match that let passwords in again.
+func reopenersCause(lines []sshd.Directive) sshd.Cause {
+	var found []string
+	for _, d := range lines {
+		found = append(found, fmt.Sprintf("%s (%s)", d.Position(), d.Match))
+	}
+	return sshd.Cause{
+		ID:     "match-reopens-password",
+		Detail: "a Match block turns passwords on again: " + strings.Join(found, ", "),
+		Remedy: "take it out, or set sshd.match_guard = true in latchkey.toml",
+	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"os"
+	"slices"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
@@ -60,6 +61,9 @@ func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
 	if state.Applied != nil {
 		r.addApplied(state.Applied, boot)
 	}
+	if f := state.Failure; f != nil {
+		r.fault(f.ID, f.Detail, f.Remedy)
+	}
 	if state.Unfinished {
 		r.fault("unfinished", "the last pass was cut off", "latchkeyd finishes it; or run \"latchkey apply\"")
 	}
@@ -70,6 +74,11 @@ func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
 func (r *Report) addPending(state State, seen metadata.Binding) {
 	if seen.State == metadata.Unknown {
 		r.fault("endpoint-unknown", seen.Reason, "check metadata.endpoint and the network; what was in force stays in force")
+		return
+	}
+	if state.InstanceID != "" && seen.InstanceID != state.InstanceID {
+		cause := blocker(otherInstance(state, seen))
+		r.fault(cause.ID, cause.Detail, cause.Remedy)
 		return
 	}
 	r.InstanceID = seen.InstanceID
@@ -104,7 +113,11 @@ func passwordWord(applied *Applied) string {
 	return "unknown"
 }
 
+// fault adds what is wrong, each cause once.
 func (r *Report) fault(id, detail, remedy string) {
+	if slices.ContainsFunc(r.Faults, func(f sshd.Cause) bool { return f.ID == id }) {
+		return
+	}
 	r.Faults = append(r.Faults, sshd.Cause{ID: id, Detail: detail, Remedy: remedy})
 }
 

@@ -25,17 +25,10 @@ var ErrNotRunning = errors.New("no agent runs on this instance")
 
 func (a *Agent) socketPath() string { return filepath.Join(a.root, RunDir, socketName) }
 
-// listen opens the status socket. One that is left over from an agent that died
-// is taken away; one that answers belongs to another agent.
+// listen opens the status socket of the agent that has claimed the instance.
+// One that is left over from an agent that died is taken away.
 func (a *Agent) listen() (net.Listener, error) {
-	if _, err := a.runDir(); err != nil {
-		return nil, err
-	}
 	path := a.socketPath()
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("%w: %s answers", ErrRunning, path)
-	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open the status socket: %w", err)
 	}

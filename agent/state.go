@@ -44,12 +44,15 @@ type State struct {
 	// Elsewhere are keys files with a block of ours in which sshd no longer looks,
 	// or not for the logon user of now.
 	Elsewhere []KeysPlace `json:"elsewhere,omitempty"`
-	// Failure is why the last pass came to nothing, "" when it did not fail.
-	Failure string `json:"failure,omitempty"`
+	// Failure is why the last pass came to nothing, nil when it did not fail.
+	Failure *sshd.Cause `json:"failure,omitempty"`
 	// Unfinished is set before sshd's configuration is touched and cleared by the
 	// next Record: whatever is found then has to be loaded and proved again.
 	Unfinished bool `json:"unfinished,omitempty"`
 }
+
+// opens tells whether passwords are to be open.
+func (s *State) opens() bool { return s.InForce != nil && s.InForce.State == metadata.Unbound }
 
 // KeysPlace is a keys file and whose it is.
 type KeysPlace struct {
@@ -131,14 +134,11 @@ func loadState(root, hardware string) (State, error) {
 // noteFailure remembers why a pass came to nothing, or that it did not. It
 // writes only what is news.
 func (s *State) noteFailure(root string, failure error) error {
-	text := ""
-	if failure != nil {
-		text = failure.Error()
-	}
-	if s.Failure == text {
+	cause := blocker(failure)
+	if stamp(s.Failure) == stamp(cause) {
 		return nil
 	}
-	s.Failure = text
+	s.Failure = cause
 	return s.save(root)
 }
 

@@ -32,6 +32,7 @@ type watch struct {
 	notify  *fsnotify.Watcher
 	folders map[string]folder // by where they are
 	last    time.Time         // when events last led to a pass
+	blind   bool              // a folder is watched only since the last pass looked into it
 }
 
 // folder is one that is watched.
@@ -62,18 +63,52 @@ func (w *watch) follow(ctx context.Context, a *Agent, configPath string, outcome
 			a.log.Warn("folder is not watched", slog.Any("error", err))
 		}
 	}
-	if outcome == nil || outcome.Plan == nil {
-		return
+	if outcome == nil || outcome.Plan == nil || outcome.Plan.world.Location.Path == "" {
+		return // earlier watches stay: nobody knows yet what to watch instead
 	}
 	location := outcome.Plan.world.Location
-	err := authkeys.Folders(ctx, location, func(name string, opened *os.File) error {
-		wanted[name] = nameBelow(name, filepath.Join(location.Root, location.Path))
-		return w.add(name, opened, wanted[name])
-	})
+	opened, err := foldersOf(ctx, location)
+	for _, folder := range opened {
+		wanted[folder.Name()] = nameBelow(folder.Name(), filepath.Join(location.Root, location.Path))
+		err = errors.Join(err, w.add(folder.Name(), folder, wanted[folder.Name()]), folder.Close())
+	}
 	if err != nil {
 		a.log.Warn("keys file is not watched", slog.Any("error", err))
 	}
 	w.drop(wanted)
+}
+
+// maxFolders is more than any way from a home to a keys file has.
+const maxFolders = 16
+
+// foldersOf opens the folders that decide over a keys file. They come through a
+// channel: of a home that does not answer, the visit may go on after it was
+// given up.
+func foldersOf(ctx context.Context, l authkeys.Location) ([]*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, homeTimeout)
+	defer cancel()
+	found := make(chan *os.File, maxFolders)
+	err := authkeys.Folders(ctx, l, func(name string, opened *os.File) error {
+		fd, err := unix.FcntlInt(opened.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("watch %s: %w", name, err)
+		}
+		select {
+		case found <- os.NewFile(uintptr(fd), name):
+			return nil
+		default:
+			return errors.Join(fmt.Errorf("watch %s: too many folders", name), unix.Close(fd))
+		}
+	})
+	var opened []*os.File
+	for {
+		select {
+		case folder := <-found:
+			opened = append(opened, folder)
+		default:
+			return opened, err
+		}
+	}
 }
 
 // nameBelow is the entry of folder that leads to file; nil, for all, where a
@@ -124,6 +159,7 @@ func (w *watch) add(name string, opened *os.File, names []string) error {
 		return fmt.Errorf("watch %s: %w", name, err)
 	}
 	w.folders[name] = folder{handle, stat.Dev, stat.Ino, names}
+	w.blind = true
 	return nil
 }
 
@@ -160,14 +196,15 @@ func (w *watch) drop(wanted map[string][]string) {
 	}
 }
 
-// accountFiles are the entries of /etc that decide over an account.
-var accountFiles = []string{"passwd", "shadow", "group", "nologin"}
+// etcNames are the entries of /etc that decide over an account, and the folder
+// of our own configuration, which may come later.
+var etcNames = []string{"passwd", "shadow", "group", "nologin", path.Base(path.Dir(DefaultConfigPath))}
 
 // systemFolders are the folders outside of any home, with the entries that
 // matter in each: sshd's configuration and keys, the account files, nologin(5).
 func (a *Agent) systemFolders() map[string][]string {
 	folders := map[string][]string{
-		filepath.Join(a.root, "/etc"):                         accountFiles,
+		filepath.Join(a.root, "/etc"):                         etcNames,
 		filepath.Join(a.root, "/run"):                         {"nologin"},
 		filepath.Join(a.root, path.Dir(a.config.SSHD.Config)): nil,
 		filepath.Join(a.root, path.Dir(sshd.DropIn)):          nil,
@@ -185,19 +222,32 @@ func (a *Agent) systemFolders() map[string][]string {
 	return folders
 }
 
-// matters tells whether an event is about something the agent depends on.
+// matters tells whether an event is about something the agent depends on. A
+// folder that went, or was moved away, is not watched any more, even if its
+// successor should have the same number.
 func (w *watch) matters(event fsnotify.Event) bool {
-	for _, f := range w.folders {
-		if f.handle == path.Dir(event.Name) {
+	for name, f := range w.folders {
+		switch f.handle {
+		case event.Name:
+			if event.Has(fsnotify.Remove) || event.Has(fsnotify.Rename) {
+				_ = w.notify.Remove(f.handle)
+				delete(w.folders, name)
+			}
+			return true
+		case path.Dir(event.Name):
 			return f.names == nil || slices.Contains(f.names, path.Base(event.Name))
 		}
 	}
-	return true // the folder itself came or went
+	return true
 }
 
-// wait returns when something has changed and settled, or when pause is over.
-// A pause of 0 never is.
-func (w *watch) wait(ctx context.Context, pause time.Duration) How {
+// wait returns when something has changed and settled, or may have while nobody
+// watched, or when pause is over. A pause of 0 never is.
+func (w *watch) wait(ctx context.Context, pause time.Duration) {
+	if w.blind {
+		w.settle(ctx)
+		return
+	}
 	var timeout <-chan time.Time
 	if pause > 0 {
 		timer := time.NewTimer(pause)
@@ -207,16 +257,17 @@ func (w *watch) wait(ctx context.Context, pause time.Duration) How {
 	for {
 		select {
 		case <-ctx.Done():
-			return How{}
+			return
 		case <-timeout:
-			return How{Retry: pause >= faultRetry}
+			return
 		case event := <-w.notify.Events:
 			if w.matters(event) {
 				w.settle(ctx)
-				return How{}
+				return
 			}
 		case <-w.notify.Errors: // events were lost: look for oneself
-			return How{}
+			w.settle(ctx)
+			return
 		}
 	}
 }
@@ -225,16 +276,21 @@ func (w *watch) wait(ctx context.Context, pause time.Duration) How {
 // follow each other faster than one a second, whoever touches files in a loop.
 func (w *watch) settle(ctx context.Context) {
 	gap := max(settle, time.Until(w.last.Add(passGap)))
-	end, quiet := time.After(settleMax), time.NewTimer(gap)
+	end, quiet := time.NewTimer(settleMax), time.NewTimer(gap)
+	defer end.Stop()
 	defer quiet.Stop()
-	defer func() { w.last = time.Now() }()
+	defer func() { w.last, w.blind = time.Now(), false }()
 	for {
 		select {
-		case <-w.notify.Events:
+		case event := <-w.notify.Events:
+			if w.matters(event) {
+				quiet.Reset(gap)
+			}
+		case <-w.notify.Errors:
 			quiet.Reset(gap)
 		case <-quiet.C:
 			return
-		case <-end:
+		case <-end.C:
 			return
 		case <-ctx.Done():
 			return

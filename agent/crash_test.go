@@ -1,0 +1,234 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/latchkey-ssh/latchkey/internal/testmachine"
+	"github.com/latchkey-ssh/latchkey/metadata"
+)
+
+// Every pass below is made by a process of its own, which is killed by SIGKILL:
+// nothing is cleaned up behind it.
+
+// writtenTo are the folders in which an applier works. Each event in one of
+// them is a point at which it can be killed.
+var writtenTo = []string{"/home/" + testUser + "/.ssh", "/etc/ssh", "/etc/ssh/sshd_config.d", StateDir, RunDir}
+
+// passKilledAt makes a pass in a process that is killed at the n-th event in
+// the folders that it writes to. It tells whether the process was still alive.
+func (r *rig) passKilledAt(n int, seen metadata.Binding) (killed bool) {
+	r.t.Helper()
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer notify.Close()
+	for _, folder := range writtenTo {
+		if err := notify.Add(r.Path(folder)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	cmd := r.errand(&seen, How{Now: true})
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case <-notify.Events:
+			if n--; n == 0 {
+				_ = cmd.Process.Kill()
+			}
+		case err := <-ended:
+			if err != nil && !wasKilled(err) {
+				r.t.Fatalf("applier: %v\n%s", err, said.String())
+			}
+			return err != nil
+		}
+	}
+}
+
+func wasKilled(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+}
+
+// passKilledBySSHD makes a pass in a process that is killed by the n-th sshd
+// that it starts.
+func (r *rig) passKilledBySSHD(n int, seen metadata.Binding) (killed bool) {
+	r.t.Helper()
+	r.wrapSSHD(fmt.Sprintf(`case "$*" in *-D*) ;; *)
+	n=0; while read -r line; do n=$((n+1)); done </tmp/sshd-calls
+	[ "$n" -ge %d ] && [ "$PPID" = "$(cat /tmp/applier)" ] && kill -9 "$PPID"
+esac`, n))
+	r.WriteFile("/tmp/sshd-calls", "", 0o666)
+	program, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", `echo $$ >"$1"; exec "$2"`, "sh", r.Path("/tmp/applier"), program)
+	cmd.Env = r.errand(&seen, How{Now: true}).Env
+	out, err := cmd.CombinedOutput()
+	if err != nil && !wasKilled(err) {
+		r.t.Fatalf("applier: %v\n%s", err, out)
+	}
+	r.wrapSSHD("")
+	return err != nil
+}
+
+// change is a pass that is to be killed: from one binding to another, with
+// something else between.
+type change struct {
+	name     string
+	from, to func(t *testing.T, first, second testmachine.Key) metadata.Binding
+	between  func(r *rig)
+}
+
+var changes = []change{
+	{
+		"bind", func(*testing.T, testmachine.Key, testmachine.Key) metadata.Binding { return unbound() },
+		func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
+		func(*rig) {},
+	},
+	{
+		"rebind", func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
+		func(t *testing.T, _, second testmachine.Key) metadata.Binding { return bound(t, second) },
+		func(*rig) {},
+	},
+	{
+		"unbind", func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
+		func(*testing.T, testmachine.Key, testmachine.Key) metadata.Binding { return unbound() },
+		func(*rig) {},
+	},
+	{
+		"put back", func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
+		func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
+		func(r *rig) { r.remove(dropIn); r.hangUp() },
+	},
+}
+
+func TestAPassKilledAnywhereLeavesAWayInAndIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	var points atomic.Int32
+	t.Cleanup(func() {
+		t.Logf("killed at %d points", points.Load())
+		if n := points.Load(); n < 20 && !t.Failed() {
+			t.Errorf("killed at %d points, want 20 or more", n)
+		}
+	})
+	for _, change := range changes {
+		for _, by := range []string{"file events", "sshd calls"} {
+			t.Run(change.name+" by "+by, func(t *testing.T) {
+				t.Parallel()
+				kill := (*rig).passKilledAt
+				stride := 7
+				if by == "sshd calls" {
+					kill, stride = (*rig).passKilledBySSHD, 1
+				}
+				points.Add(killOften(t, change, kill, stride))
+			})
+		}
+	}
+}
+
+// killOften makes the change again and again, killed at a later point each
+// time, until it comes to its end. Every third time the machine is restarted
+// before the next pass. It returns how many times it was killed.
+func killOften(t *testing.T, change change, kill func(*rig, int, metadata.Binding) bool, stride int) (times int32) {
+	r := newRig(t)
+	r.AuthorizedKeys(testUser)
+	r.WriteFile(keysFile, oddLines, 0o600)
+	r.Mkdir(RunDir, 0o755)
+	r.StartSSHD()
+	first, second := testmachine.NewKey(t, "ed25519"), testmachine.NewKey(t, "ecdsa-256")
+	from, to := change.from(t, first, second), change.to(t, first, second)
+	for n := 1; ; n, times = n+stride, times+1 {
+		r.pass(from, How{Now: true})
+		change.between(r)
+		killed := kill(r, n, to)
+		if err := soundKeysFile(r.Path(keysFile)); err != nil {
+			t.Fatalf("killed at %d: %v", n, err)
+		}
+		wayIn := func(when string) {
+			if !r.offersPassword() && !r.logsIn(first) && !r.logsIn(second) {
+				t.Fatalf("killed at %d, %s: no password is offered and no key logs in", n, when)
+			}
+		}
+		wayIn("at once")
+		if times%3 == 1 {
+			r.StopSSHD()
+			r.StartSSHD()
+			r.reboot()
+			wayIn("after a restart")
+		}
+		r.wantEnd(to, first, second)
+		if !killed {
+			return times
+		}
+	}
+}
+
+// wantEnd makes the next pass and checks that all is as it has to be.
+func (r *rig) wantEnd(to metadata.Binding, first, second testmachine.Key) {
+	r.t.Helper()
+	r.pass(to, How{Now: true})
+	isBound := to.State == metadata.Bound
+	for _, key := range []testmachine.Key{first, second} {
+		if holds, _ := r.blockHolds(key); holds != (isBound && to.Same(bound(r.t, key))) {
+			r.t.Errorf("%s: the block holds %.30s: %v", to.State, key.Line, holds)
+		}
+	}
+	if r.offersPassword() == isBound {
+		r.t.Errorf("%s: sshd offers a password: %v", to.State, !isBound)
+	}
+	if isBound && !r.logsIn(first) && !r.logsIn(second) {
+		r.t.Errorf("%s: the key does not log in", to.State)
+	}
+	if state := r.state(); state.Unfinished || !state.Applied.Binding.Same(to) || state.Applied.PasswordClosed != isBound {
+		r.t.Errorf("%s: remembered %+v", to.State, state.Applied)
+	}
+	if again := r.pass(to, How{}); len(again.Done) > 0 {
+		r.t.Errorf("%s: the pass after that took %v, want nothing left to do", to.State, again.verbs())
+	}
+}
+
+func TestTheLockOfAKilledApplierIsFree(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.wrapSSHD(`case "$*" in *-T*) exec cat /tmp/never;; esac`)
+	r.Run(t, "mkfifo", "/tmp/never")
+	seen := bound(t, testmachine.NewKey(t, "ed25519"))
+	cmd := r.errand(&seen, How{})
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	held := func() bool {
+		unlock, err := r.agent().tryLock("lock")
+		if err == nil {
+			unlock()
+		}
+		return errors.Is(err, ErrBusy)
+	}
+	poll(t, "the applier holds the lock", held)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := r.agent().Pass(ctx, seen, How{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second pass: %v, want ErrBusy", err)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	poll(t, "the lock is free", func() bool { return !held() })
+}

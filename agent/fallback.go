@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// unproved is what follows a proof that does not carry the policy. What
+// somebody else has done is reported and never acted on. To leave passwords as
+// they are takes no proof.
+func (r *applier) unproved(ctx context.Context, undecided bool) error {
+	if older := r.plan.Stage[len(r.plan.Final):]; len(older) > 0 {
+		r.faults = append(r.faults, olderKeyCause(older))
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !r.plan.Policy.Closed:
+		return r.setPolicy(ctx, sshd.Policy{})
+	case r.plan.Steady:
+		return nil
+	}
+	return r.fallBack(ctx, undecided)
+}
+
+// olderKeyCause says that keys which are not bound any more still log in.
+func olderKeyCause(lines []string) sshd.Cause {
+	older := metadata.Binding{}
+	for _, line := range lines {
+		if key, err := metadata.ParseKey(line); err == nil {
+			older.Keys = append(older.Keys, key)
+		}
+	}
+	return sshd.Cause{
+		ID:     "older-key-stays",
+		Detail: "the key bound before, " + fingerprints(older) + ", still logs in: the one bound now is not proved",
+		Remedy: "mend what else is reported; it goes once the bound key is proved",
+	}
+}
+
+// fallBack opens passwords. They stay closed only where they were closed
+// before, and the way in that was proved then still stands: either nothing is
+// known now, or an older key still logs in.
+func (r *applier) fallBack(ctx context.Context, undecided bool) error {
+	switch {
+	case r.wasClosed && undecided && len(r.plan.WayIn) > 0:
+		return nil
+	case r.wasClosed && r.olderKeyWorks(ctx):
+		return nil
+	}
+	return r.setPolicy(ctx, sshd.Policy{})
+}
+
+// olderKeyWorks asks about the keys that were proved before, unless they are
+// the very ones that have just failed.
+func (r *applier) olderKeyWorks(ctx context.Context) bool {
+	if len(r.plan.WayIn) == 0 || r.plan.newIsWayIn() {
+		return false
+	}
+	subject := r.subject()
+	subject.Keys = nil
+	for _, line := range r.plan.WayIn {
+		if key, err := metadata.ParseKey(line); err == nil {
+			subject.Keys = append(subject.Keys, sshd.PublicKey{Type: key.Type, Blob: key.Blob})
+		}
+	}
+	proof, err := r.agent.prove(ctx, r.plan.world, r.plan.Policy, subject)
+	if err != nil || !proof.Closes() {
+		return false
+	}
+	return !r.running || r.ask(ctx, subject.Keys[0]).Key == sshd.Accepted
+}

@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"github.com/latchkey-ssh/latchkey/metadata"
+)
+
+// errandEnv, set, makes the test binary do one errand as a process of its own
+// instead of running tests.
+const errandEnv = "LATCHKEY_TEST_ERRAND"
+
+// errand is one pass, or without a binding a daemon until SIGTERM, or mischief
+// in a home until SIGKILL.
+type errand struct {
+	Root     string
+	Config   Config
+	Seen     *metadata.Binding
+	How      How
+	Mischief string
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(errandEnv); text != "" {
+		if err := runErrand(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func runErrand(text string) error {
+	var e errand
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		return err
+	}
+	if e.Mischief != "" {
+		mischief(e.Mischief)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	options := Options{Root: e.Root, Config: e.Config}
+	if e.Seen != nil {
+		_, err := New(options).Pass(ctx, *e.Seen, e.How)
+		return err
+	}
+	d, err := NewDaemon(options, DefaultConfigPath)
+	if err != nil {
+		return err
+	}
+	return d.Run(ctx, func() { fmt.Println("ready") })
+}
+
+// errand is a command that makes one pass in another process, or without a
+// binding runs a daemon there.
+func (r *rig) errand(seen *metadata.Binding, how How) *exec.Cmd {
+	r.t.Helper()
+	return send(r.t, errand{Root: r.Root, Config: r.config, Seen: seen, How: how})
+}
+
+// send is the command that does an errand.
+func send(t *testing.T, e errand) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), errandEnv+"="+string(text))
+	return cmd
+}
