@@ -36,7 +36,7 @@ func TestWrongConfigurationNamesFileAndLineAndWhatIsWanted(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"unknown key", "[apply]\nwhen = \"boot\"\nwehn = \"live\"\n", []string{":3:", `"apply.wehn"`}},
+		{"unknown key", "[apply]\nwhen = \"boot\"\nwhan = \"live\"\n", []string{":3:", `"apply.whan"`}},
 		{"unknown table", "[login]\nuser = \"root\"\n\n[aply]\nwhen = \"boot\"\n", []string{":4:", "aply"}},
 		{"unknown key with dots", "login.user = \"root\"\nlogin.usr = \"root\"\n", []string{":2:", `"login.usr"`}},
 		{"no toml", "[login]\nuser = root\n", []string{":2:"}},

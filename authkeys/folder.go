@@ -65,7 +65,7 @@ func makeFolder(base *os.Root, name string) error {
 	if err := base.Chmod(name, 0o700); err != nil {
 		return errors.Join(err, base.Remove(name))
 	}
-	parent, err := base.Open(path.Dir(name))
+	parent, err := openDir(base, path.Dir(name))
 	if err != nil {
 		return err
 	}

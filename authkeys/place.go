@@ -89,10 +89,27 @@ func newPlace(base *os.Root, at, rel string) (*place, error) {
 func (p *place) close() { p.base.Close() }
 
 // openFolder opens the folder of the file; fs.ErrNotExist if there is none yet.
+// OpenRoot itself would wait at a FIFO for its other end, so it is given a
+// descriptor that is known to be a folder's.
 func (p *place) openFolder() (*os.Root, error) {
-	folder, err := p.base.OpenRoot(p.folder)
+	opened, err := openDir(p.base, p.folder)
+	if err != nil {
+		return nil, err
+	}
+	defer opened.Close()
+	folder, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", opened.Fd()))
 	if err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", p.folder, cause(err))
+	}
+	return folder, nil
+}
+
+// openDir opens a folder and nothing else: whatever its user has put in the
+// place of it is refused at once.
+func openDir(root *os.Root, name string) (*os.File, error) {
+	folder, err := root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", name, cause(err))
 	}
 	return folder, nil
 }

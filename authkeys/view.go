@@ -87,12 +87,12 @@ func inode(name string, info os.FileInfo) Inode {
 func Folders(ctx context.Context, l Location, visit func(name string, folder *os.File) error) error {
 	return l.visit(ctx, func(p *place) error {
 		for _, rel := range slices.Compact([]string{".", p.folder}) {
-			folder, err := p.base.Open(rel)
+			folder, err := openDir(p.base, rel)
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
 			if err != nil {
-				return fmt.Errorf("open folder %s: %w", rel, cause(err))
+				return err
 			}
 			err = visit(path.Join(p.base.Name(), rel), folder)
 			folder.Close()

@@ -39,7 +39,7 @@ func newOpenSSH(d *demo) (*world, error) {
 		return nil, err
 	}
 	w := &world{root: root, user: "latchkey-demo", server: "OpenSSH's sshd"}
-	if err := w.furnish(d, nil, "UsePAM yes\n"); err != nil {
+	if err := w.furnish(nil, "UsePAM yes\n"); err != nil {
 		return nil, err
 	}
 	if err := w.addAccount(); err != nil {

@@ -43,7 +43,7 @@ func newEmbedded(d *demo) (*world, error) {
 		"/etc/group":  fmt.Sprintf("%s:x:%d:\n", demoUser, os.Getgid()),
 		"/bin/sh":     "#!/bin/sh\n",
 	}
-	if err := w.furnish(d, files, "PermitRootLogin yes\n"); err != nil {
+	if err := w.furnish(files, "PermitRootLogin yes\n"); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(passwords, []byte(w.user+":"+w.password+"\n"), 0o600); err != nil {
@@ -59,7 +59,7 @@ func newEmbedded(d *demo) (*world, error) {
 
 // furnish writes what any instance has: the files given, a home, a host key,
 // and sshd's configuration with a port of its own.
-func (w *world) furnish(d *demo, files map[string]string, sshdLines string) error {
+func (w *world) furnish(files map[string]string, sshdLines string) error {
 	var err error
 	if w.password, err = newPassword(); err != nil {
 		return err
