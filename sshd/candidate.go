@@ -132,7 +132,7 @@ func quoteWord(name string) string {
 
 // writeCandidate writes contents into dir. The keys file is read by sshd as
 // the logon user, so everybody may read it: it holds a public key that is good
-// for one conversation on a socket pair of ours.
+// for one conversation on a connection of ours with itself.
 func (d *Daemon) writeCandidate(dir string, contents map[string][]byte) error {
 	root, err := os.OpenRoot(d.path(dir))
 	if err != nil {

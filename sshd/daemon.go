@@ -86,9 +86,9 @@ func (d *Daemon) Program() string {
 func (d *Daemon) command(ctx context.Context, args ...string) *exec.Cmd {
 	argv := append(append([]string{}, d.Command...), args...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	// PAM's audit looks up the client's host name, and over a socket pair that is a
-	// name that nobody knows: a name server which does not answer must not cost the
-	// 20 s that resolv.conf(5) gives it.
+	// PAM's audit looks up the client's host name. Over a socket pair, which is what
+	// is left where there is no loopback, that is a name that nobody knows: a name
+	// server which does not answer must not cost the 20 s that resolv.conf(5) gives it.
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "RES_OPTIONS=timeout:1 attempts:1"}
 	cmd.Dir = "/"
 	cmd.WaitDelay = time.Second
