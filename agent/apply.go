@@ -83,6 +83,13 @@ func (r *applier) step(verb Verb, what string, take func() error) error {
 	return err
 }
 
+// saw adds to the last step what came of it.
+func (r *applier) saw(what string) {
+	if what != "" {
+		r.outcome.Done[len(r.outcome.Done)-1].What += ": " + what
+	}
+}
+
 // note adds a step that began at start to the outcome.
 func (r *applier) note(s Step, start time.Time, err error) {
 	r.outcome.Done = append(r.outcome.Done, Done{s, time.Since(r.outcome.began), time.Since(start), err})
@@ -235,10 +242,12 @@ func (r *applier) setPolicy(ctx context.Context, policy sshd.Policy) error {
 		return err
 	}
 	r.closed = policy.Closed
-	err = r.step(Reload, "sshd", func() error {
-		_, err := r.agent.sshd.Reload(ctx, r.plan.world.Effective)
+	var became sshd.Listener
+	err = r.step(Reload, "sshd", func() (err error) {
+		became, err = r.agent.sshd.Reload(ctx, r.plan.world.Effective)
 		return err
 	})
+	r.saw(string(became))
 	r.opened = err == nil && !r.closed
 	return err
 }
@@ -293,6 +302,9 @@ func (r *applier) askListener(ctx context.Context) bool {
 		}
 		return err
 	})
+	if !r.running {
+		r.saw("none runs")
+	}
 	return good
 }
 

@@ -113,8 +113,11 @@ func LoadConfig(root, path string) (Config, error) {
 	var read []source
 	for i, file := range append(files, dropIns...) {
 		s, err := config.readFile(file)
-		if i == 0 && path == DefaultConfigPath && errors.Is(err, fs.ErrNotExist) {
-			continue
+		if i == 0 && errors.Is(err, fs.ErrNotExist) {
+			if path == DefaultConfigPath {
+				continue
+			}
+			return Config{}, &ConfigError{fmt.Sprintf("%v; --config is a path below the root", err)}
 		}
 		if err != nil {
 			return Config{}, err
@@ -127,6 +130,8 @@ func LoadConfig(root, path string) (Config, error) {
 	return config, nil
 }
 
+var errUnread = errors.New("read configuration")
+
 // source is a file that was read.
 type source struct {
 	file, text string
@@ -137,7 +142,7 @@ type source struct {
 func (c *Config) readFile(file string) (source, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return source{}, fmt.Errorf("read configuration: %w", err)
+		return source{}, fmt.Errorf("%w: %w", errUnread, err)
 	}
 	meta, err := toml.Decode(string(text), c)
 	if err != nil {

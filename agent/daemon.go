@@ -4,13 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
 )
-
-// freshFor is how long an answer of the endpoint serves for a status report.
-const freshFor = time.Second
 
 // Daemon is the agent as it runs on an instance.
 type Daemon struct {
@@ -99,16 +95,21 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 // proof may go better.
 func (d *Daemon) loop(ctx context.Context, watch *watch, ready func()) {
 	pace := pace{backoff: firstRetry}
+	news := true // whether the last answer has not been through a pass yet
 	for ctx.Err() == nil {
 		seen := d.last()
 		if d.isDue(seen) {
-			seen = d.fetch(ctx)
+			seen, news = d.fetch(ctx), true
 		}
 		how := How{Retry: pace.retries()}
-		outcome, err := d.pass(ctx, seen, how)
+		outcome, err := d.pass(ctx, seen, news, how)
+		news = news && outcome == nil
 		pace.note(seen, how, outcome, err)
-		ready()
-		ready = func() {}
+		if ready != nil {
+			d.agent.log.Info("the first pass is over", "seen", bindingWords(seen))
+			ready()
+			ready = nil
+		}
 		watch.follow(ctx, d.agent, d.configPath, outcome)
 		giveBack()
 		watch.wait(ctx, pace.pause(&d.agent.config))
@@ -123,8 +124,12 @@ func (d *Daemon) isDue(seen metadata.Binding) bool {
 }
 
 // pass makes a pass and logs what went wrong. The daemon goes on: the next
-// event may bring what was missing.
-func (d *Daemon) pass(ctx context.Context, seen metadata.Binding, how How) (*Outcome, error) {
+// event may bring what was missing. An answer counts once: since then a person
+// may have applied a later one.
+func (d *Daemon) pass(ctx context.Context, seen metadata.Binding, news bool, how How) (*Outcome, error) {
+	if !news {
+		seen = metadata.Binding{State: metadata.Unknown, Reason: "the endpoint was not asked again"}
+	}
 	outcome, err := d.agent.Pass(ctx, seen, how)
 	if err != nil && ctx.Err() == nil {
 		d.agent.log.Error("pass failed", slog.Any("error", err))
@@ -153,13 +158,11 @@ func (d *Daemon) last() metadata.Binding {
 // a binding which waits for a restart is seen without polling for it.
 func (d *Daemon) report(ctx context.Context) (*Report, error) {
 	d.mu.Lock()
-	agent, client, seen, configErr := d.agent, d.client, d.seen, d.configErr
+	agent, client, configErr := d.agent, d.client, d.configErr
 	d.mu.Unlock()
-	if time.Since(seen.At) > freshFor {
-		ctx, cancel := context.WithTimeout(ctx, socketAnswer/2)
-		defer cancel()
-		seen = client.Fetch(ctx)
-	}
+	within, cancel := context.WithTimeout(ctx, socketAnswer/2)
+	defer cancel()
+	seen := client.Fetch(within)
 	r, err := agent.Report(seen)
 	if err != nil {
 		return nil, err

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,82 +14,10 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
-	"github.com/latchkey-ssh/latchkey/metadata"
-	"github.com/latchkey-ssh/latchkey/sshd"
 )
-
-// endpoint is the least that a metadata client needs: an instance id, and the
-// keys bound to it.
-type endpoint struct {
-	*httptest.Server
-
-	mu       sync.Mutex
-	lines    []string
-	instance string
-	down     bool
-	visits   int // how often the instance id was asked for
-}
-
-func newEndpoint(t *testing.T, keys ...testmachine.Key) *endpoint {
-	t.Helper()
-	e := &endpoint{instance: testInstance}
-	e.bind(keys...)
-	e.Server = httptest.NewServer(e)
-	t.Cleanup(e.Close)
-	return e
-}
-
-// bind makes keys the bound ones.
-func (e *endpoint) bind(keys ...testmachine.Key) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.lines = nil
-	for _, key := range keys {
-		e.lines = append(e.lines, key.Line)
-	}
-}
-
-// set changes the endpoint while it is not answering.
-func (e *endpoint) set(change func(e *endpoint)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	change(e)
-}
-
-// visited is how many times the endpoint was read; each time it is asked for
-// the instance id twice.
-func (e *endpoint) visited() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.visits / 2
-}
-
-func (e *endpoint) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	leaf, _ := strings.CutPrefix(request.URL.Path, "/latest/meta-data/")
-	number, isKey := strings.CutSuffix(strings.TrimPrefix(leaf, "public-keys/"), "/openssh-key")
-	i, err := strconv.Atoi(number)
-	switch {
-	case e.down:
-		http.Error(w, "not now", http.StatusServiceUnavailable)
-	case request.Method != http.MethodGet:
-		http.NotFound(w, request) // no tokens
-	case leaf == "instance-id":
-		e.visits++
-		fmt.Fprint(w, e.instance)
-	case leaf == "public-keys/" && len(e.lines) > 0:
-		for i := range e.lines {
-			fmt.Fprintf(w, "%d/\n", i)
-		}
-	case isKey && err == nil && i < len(e.lines):
-		fmt.Fprint(w, e.lines[i])
-	default:
-		http.NotFound(w, request)
-	}
-}
 
 // daemon runs a daemon on the rig until stop, which returns what Run did. It
 // returns once the first pass is over.
@@ -177,6 +102,25 @@ func TestADaemonBindsAtItsStartAndTellsWhatWaits(t *testing.T) {
 	r.daemon(e)
 	r.wantKey(second, true)
 	r.wantKey(first, false)
+}
+
+func TestWhatAPersonAppliedIsNotUndoneByTheAnswerOfTheBoot(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first, second := testmachine.NewKey(t, "ed25519"), testmachine.NewKey(t, "ed25519")
+	e := newEndpoint(t, first)
+	r.daemon(e)
+	e.bind(second)
+	applied := r.pass(bound(t, second), How{Now: true}).Applied.At
+	r.WriteFile("/etc/ssh/sshd_config.d/99-site.conf", "PrintMotd no\n", 0o644)
+	poll(t, "the agent has taken the change in", func() bool { return r.status().ProvedAt.After(applied) })
+	if report := r.status(); report.Pending != nil || len(report.Keys) != 1 || report.Keys[0].Fingerprint != ssh.FingerprintSHA256(second.Signer.PublicKey()) {
+		t.Errorf("status %+v, want the second key in force and nothing pending", report)
+	}
+	state, err := loadState(r.Root, hardwareID(r.Root))
+	if err != nil || state.Pending != nil {
+		t.Errorf("remembered as pending: %v (%v)", state.Pending, err)
+	}
 }
 
 func TestALiveDaemonAppliesChangesAsItSeesThem(t *testing.T) {
@@ -408,72 +352,4 @@ func switches(t *testing.T, pid int) int {
 		}
 	}
 	return total
-}
-
-func TestWhereAllIsWellNoPassIsDue(t *testing.T) {
-	t.Parallel()
-	good, faulty := &Outcome{Applied: &Applied{}}, &Outcome{Applied: &Applied{Faults: []sshd.Cause{{ID: "x"}}}}
-	known := metadata.Binding{State: metadata.Unbound}
-	boot, live := DefaultConfig(), DefaultConfig()
-	live.Apply.When = Live
-	tests := []struct {
-		name     string
-		seen     metadata.Binding
-		outcome  *Outcome
-		err      error
-		config   *Config
-		min, max time.Duration
-	}{
-		{"boot, all well", known, good, nil, &boot, 0, 0},
-		{"live, all well", known, good, nil, &live, time.Minute, time.Minute},
-		{"boot, a fault", known, faulty, nil, &boot, faultRetry - time.Minute, faultRetry},
-		{"live, a fault", known, faulty, nil, &live, time.Minute, time.Minute},
-		{"boot, failed", known, good, errors.New("x"), &boot, faultRetry - time.Minute, faultRetry},
-		{"boot, busy", known, nil, ErrBusy, &boot, 1, firstRetry},
-		{"boot, unknown", unknown(), good, nil, &boot, firstRetry, firstRetry},
-		{"live, unknown", unknown(), faulty, nil, &live, firstRetry, firstRetry},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			p := pace{backoff: firstRetry}
-			p.note(test.seen, How{}, test.outcome, test.err)
-			if pause := p.pause(test.config); pause < test.min || pause > test.max {
-				t.Errorf("pause %v, want %v to %v", pause, test.min, test.max)
-			}
-		})
-	}
-}
-
-func TestAFaultIsTriedAgainThoughOtherPassesComeBetween(t *testing.T) {
-	t.Parallel()
-	faulty := &Outcome{Applied: &Applied{Faults: []sshd.Cause{{ID: "x"}}}}
-	p := pace{backoff: firstRetry}
-	p.note(unbound(), How{}, faulty, nil)
-	due := p.retryAt
-	p.note(unbound(), How{}, faulty, nil)
-	if p.retryAt != due {
-		t.Error("a pass that did not try again put the retry off")
-	}
-	p.retryAt = time.Now().Add(-time.Second)
-	if !p.retries() {
-		t.Error("not due when its time has come")
-	}
-	p.note(unbound(), How{Retry: true}, faulty, nil)
-	if p.retries() || !p.retryAt.After(time.Now()) {
-		t.Error("after the retry, the next is not in the future")
-	}
-}
-
-func TestPausesAfterUnknownAnswersGrowToHalfAMinute(t *testing.T) {
-	t.Parallel()
-	config, p := DefaultConfig(), pace{backoff: firstRetry}
-	var pauses []float64 // seconds
-	for range 8 {
-		p.note(unknown(), How{}, &Outcome{}, nil)
-		pauses = append(pauses, p.pause(&config).Seconds())
-	}
-	want := []float64{1, 2, 4, 8, 16, 30, 30, 30}
-	if !slices.Equal(pauses, want) {
-		t.Errorf("pauses %v, want %v", pauses, want)
-	}
 }

@@ -89,7 +89,7 @@ func (d *doctor) binding() metadata.Binding {
 }
 
 func (d *doctor) endpoint() {
-	const name, remedy = "endpoint", "check metadata.endpoint in latchkey.toml, and that the instance reaches it"
+	const name, remedy = "endpoint", endpointRemedy
 	switch {
 	case d.seen.State == metadata.Unknown:
 		d.add(name, Fail, remedy, "%s: %s", d.agent.config.Metadata.Endpoint, d.seen.Reason)
@@ -114,8 +114,10 @@ func (d *doctor) memory() {
 		d.add(name, Unsure, "start latchkeyd, or run \"latchkey apply\"", "no binding was ever taken over")
 	case d.state.Unfinished:
 		d.add("unfinished", Fail, "run \"latchkey apply\"", "%s, but the last pass was cut off", bindingWords(*inForce))
+	case d.state.Applied == nil || !d.state.Applied.Binding.Same(*inForce):
+		d.add(name, Fail, "mend what else is named, then run \"latchkey apply\"", "%s is not applied yet", bindingWords(*inForce))
 	case d.seen.State != metadata.Unknown && !inForce.Same(d.seen):
-		d.pass(name, "%s; %s takes effect at the next restart", bindingWords(*inForce), bindingWords(d.seen))
+		d.pass(name, "%s; %s takes effect at the next restart of the instance", bindingWords(*inForce), bindingWords(d.seen))
 	default:
 		d.pass(name, "%s", bindingWords(*inForce))
 	}
@@ -286,7 +288,7 @@ func (d *doctor) listener(ctx context.Context, r *applier) {
 	case err != nil:
 		d.add(name, Unsure, "see whether sshd runs: systemctl status ssh", "%v", err)
 	case !running:
-		d.add(name, Unsure, "start sshd: systemctl start ssh", "no sshd runs; it will start with what is configured now")
+		d.add(name, Unsure, "start sshd", "no sshd runs; it will start with what is configured now")
 	case r == nil:
 		d.pass(name, "sshd runs at %s", address)
 	default:
@@ -317,7 +319,7 @@ func (d *doctor) running(ctx context.Context) {
 	report, err := d.agent.AskRunning(ctx)
 	switch {
 	case errors.Is(err, ErrNotRunning):
-		d.add("agent", Fail, "systemctl start latchkeyd", "latchkeyd does not run: a binding takes effect only while it does")
+		d.add("agent", Fail, "start latchkeyd", "latchkeyd does not run: a binding takes effect only while it does")
 	case err != nil:
 		d.add("agent", Unsure, "systemctl restart latchkeyd", "%v", err)
 	default:

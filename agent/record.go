@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,12 +82,31 @@ func (r *applier) announce(before, now *Applied) {
 		}
 	}
 	wasClosed := before != nil && before.PasswordClosed
+	if r.outcome.wrote() {
+		r.agent.log.Info("instance brought to its binding", "user", world.Account.Name, "path", world.Location.Path, "steps", r.outcome.steps())
+	}
 	switch {
 	case now.PasswordClosed && !wasClosed:
 		r.agent.event(eventPasswordClosed, world, "fingerprint", fingerprints(now.Binding))
 	case wasClosed && !now.PasswordClosed:
 		r.agent.event(eventPasswordOpened, world)
 	}
+}
+
+// wrote tells whether the pass changed a file of the instance.
+func (o *Outcome) wrote() bool {
+	return slices.ContainsFunc(o.Done, func(d Done) bool {
+		return slices.Contains([]Verb{WriteKeys, RemoveKeys, ClosePassword, OpenPassword}, d.Verb)
+	})
+}
+
+// steps names the steps that were taken.
+func (o *Outcome) steps() string {
+	var names []string
+	for _, d := range o.Done {
+		names = append(names, string(d.Verb))
+	}
+	return strings.Join(names, " ")
 }
 
 // event is a kind of log entry with its fixed MESSAGE_ID (journald's message
@@ -102,7 +122,7 @@ var (
 	eventUnbound        = event{"e2ad18b752cf4d18a1ac491afce6b650", "key unbound", slog.LevelInfo}
 	eventPasswordClosed = event{"0e30e1aa886e48de8d1eb6afd6c3e4e7", "password logon closed", slog.LevelInfo}
 	eventPasswordOpened = event{"5de2744511894b13bf91b1a2d5c2dec0", "password logon opened", slog.LevelInfo}
-	eventProofFailed    = event{"c030583980204d4faa3f7ffae50e40f0", "proof failed, passwords are not closed for this key", slog.LevelWarn}
+	eventProofFailed    = event{"c030583980204d4faa3f7ffae50e40f0", "proof failed: the key is not proved to log in", slog.LevelWarn}
 )
 
 // event logs e for the logon user of the world.

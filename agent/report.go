@@ -70,10 +70,14 @@ func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
 	return r, nil
 }
 
+// endpointRemedy is for every answer that does not count: the reason says which
+// of these it is.
+const endpointRemedy = "check metadata.endpoint, the network, and what the endpoint says; on a copied disk see latchkey(8); what was in force stays in force"
+
 // addPending says what waits, also when nobody but this report has seen it yet.
 func (r *Report) addPending(state State, seen metadata.Binding) {
 	if seen.State == metadata.Unknown {
-		r.fault("endpoint-unknown", seen.Reason, "check metadata.endpoint and the network; what was in force stays in force")
+		r.fault("endpoint-unknown", seen.Reason, endpointRemedy)
 		return
 	}
 	if state.InstanceID != "" && seen.InstanceID != state.InstanceID {
@@ -81,7 +85,7 @@ func (r *Report) addPending(state State, seen metadata.Binding) {
 		r.fault(cause.ID, cause.Detail, cause.Remedy)
 		return
 	}
-	r.InstanceID = seen.InstanceID
+	r.InstanceID, r.Pending = seen.InstanceID, nil
 	if state.InForce == nil || !state.InForce.Same(seen) {
 		r.Pending = &seen
 	}

@@ -24,6 +24,15 @@ func NewLogHandler(fallback io.Writer) slog.Handler {
 	return slog.NewTextHandler(fallback, &slog.HandlerOptions{ReplaceAttr: withoutID})
 }
 
+// NewJournalHandler logs to the journal where there is one, and else nowhere: it
+// is for programs whose standard error is a person's.
+func NewJournalHandler() slog.Handler {
+	if !journal.Enabled() {
+		return slog.DiscardHandler
+	}
+	return &journalHandler{}
+}
+
 // withoutID leaves out what only the journal can use.
 func withoutID(_ []string, attr slog.Attr) slog.Attr {
 	if attr.Key == messageID {

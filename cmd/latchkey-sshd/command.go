@@ -101,7 +101,10 @@ func (p *program) flags(cmd *cobra.Command) {
 	f.SortFlags = false
 }
 
-func (p *program) runE(*cobra.Command, []string) error {
+func (p *program) runE(cmd *cobra.Command, _ []string) error {
+	if cmd.Flags().NFlag() == 0 {
+		return fmt.Errorf("%w: nothing to do; -D listens", errUsage)
+	}
 	switch {
 	case p.connection != "" && !p.show:
 		return fmt.Errorf("%w: -C is for -T", errUsage)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -47,7 +48,7 @@ func exitCode(err error) int {
 		return int(exit)
 	case errors.As(err, &usage), errors.As(err, &config), errors.Is(err, account.ErrUnknownUser), errors.Is(err, account.ErrInvalidName):
 		return ExitUsage
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EPERM):
+	case os.Geteuid() != 0 && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM)):
 		return ExitNoPerm
 	}
 	return ExitFailed
@@ -77,7 +78,7 @@ func hint(code int, err error) string {
 	case errors.As(err, &usage):
 		return "see --help"
 	case errors.Is(err, account.ErrUnknownUser):
-		return "name the initial logon user as login.user in /etc/latchkey/latchkey.toml"
+		return "create the account, or name another as login.user in latchkey.toml (what the endpoint names comes first)"
 	case code == ExitNoPerm:
 		return "run it as root"
 	case errors.Is(err, agent.ErrBusy):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-ssh/latchkey/agent"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
+	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -50,6 +51,7 @@ func (t *tool) plan(ctx context.Context) error {
 	if p == nil {
 		return fmt.Errorf("nothing is known about the binding: %s", seen.Reason)
 	}
+	t.warnUnknown(seen)
 	out := planned{Plan: p, Changes: p.Changes()}
 	for _, d := range p.Diffs() {
 		out.Files = append(out.Files, change{d.Path, string(diff.Diff("a"+d.Path, d.Before, "b"+d.Path, d.After))})
@@ -106,11 +108,12 @@ sshd has proved that the key logs in. What fails is undone, and said.`,
 
 // applied is the outcome of apply as JSON.
 type applied struct {
-	Changed        bool         `json:"changed"`
-	Binding        string       `json:"binding"`
-	PasswordClosed bool         `json:"password_closed"`
-	Steps          []step       `json:"steps"`
-	Faults         []sshd.Cause `json:"faults"`
+	Changed        bool             `json:"changed"`
+	Binding        string           `json:"binding"`
+	PasswordClosed bool             `json:"password_closed"`
+	Seen           metadata.Binding `json:"seen"` // what the endpoint says
+	Steps          []step           `json:"steps"`
+	Faults         []sshd.Cause     `json:"faults"`
 }
 
 type step struct {
@@ -137,27 +140,38 @@ func (t *tool) apply(ctx context.Context) error {
 	if outcome.Applied == nil {
 		return fmt.Errorf("nothing is known about the binding, nothing was changed: %s", seen.Reason)
 	}
-	return t.printApplied(outcome)
+	if err := t.printApplied(outcome, seen); err != nil {
+		return err
+	}
+	if t.warnUnknown(seen) || len(outcome.Applied.Faults) > 0 {
+		return cli.ExitError(cli.ExitFailed)
+	}
+	return nil
 }
 
-func (t *tool) printApplied(o *agent.Outcome) error {
+// warnUnknown says that the endpoint gave no answer that counts, and tells
+// whether it did not.
+func (t *tool) warnUnknown(seen metadata.Binding) bool {
+	if seen.State != metadata.Unknown {
+		return false
+	}
+	fmt.Fprintf(t.stderr, "latchkey: the endpoint gave no answer that counts, what was in force is kept: %s\n", seen.Reason)
+	return true
+}
+
+func (t *tool) printApplied(o *agent.Outcome, seen metadata.Binding) error {
 	out := applied{
 		Changed: len(o.Done) > 0, Binding: seenWord(o.Applied.Binding),
-		PasswordClosed: o.Applied.PasswordClosed, Faults: o.Applied.Faults, Steps: []step{},
+		PasswordClosed: o.Applied.PasswordClosed, Steps: []step{}, Seen: seen,
+		Faults: append([]sshd.Cause{}, o.Applied.Faults...),
 	}
 	for _, done := range o.Done {
 		out.Steps = append(out.Steps, step{done.Verb, done.What, milliseconds(done.Took)})
 	}
 	if t.json {
-		if err := t.printJSON(out); err != nil {
-			return err
-		}
-	} else {
-		t.printSteps(out)
+		return t.printJSON(out)
 	}
-	if len(out.Faults) > 0 {
-		return cli.ExitError(cli.ExitFailed)
-	}
+	t.printSteps(out)
 	return nil
 }
 

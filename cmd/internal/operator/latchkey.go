@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"github.com/latchkey-ssh/latchkey/agent"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/systemd"
 )
 
 // tool is one run of the latchkey program.
@@ -77,7 +79,16 @@ func (t *tool) agent() (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return agent.New(agent.Options{Root: t.instance.Root, Config: config}), nil
+	return agent.New(agent.Options{Root: t.instance.Root, Config: config, Log: journalOf(t.instance.Root)}), nil
+}
+
+// journalOf is the log of what is done to an instance by hand: the journal, if it
+// is this machine's.
+func journalOf(root string) *slog.Logger {
+	if root != "/" {
+		return nil
+	}
+	return slog.New(systemd.NewJournalHandler())
 }
 
 // fetchTime bounds how long a command waits for the endpoint.

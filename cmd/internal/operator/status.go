@@ -120,7 +120,7 @@ func when(w agent.When) string {
 	if w == agent.Live {
 		return ", about to be applied"
 	}
-	return ", at the next restart; or now with \"latchkey apply\""
+	return ", at the next restart of the instance; or now with \"latchkey apply\""
 }
 
 func orNone(text, none string) string {
