@@ -41,15 +41,11 @@ back what belongs to it. Started by systemd; see latchkey(8) for the commands.`,
 	return cli.Prepare(cmd)
 }
 
-// memoryGoal keeps the garbage collector from letting an idle agent grow.
-const (
-	memoryGoal = 8 << 20
-	gcPercent  = 25
-)
+// idleGC is how much garbage, in percent, an agent lets gather once it has
+// nothing but rare passes to do. Until then it is in a hurry.
+const idleGC = 25
 
 func serve(ctx context.Context, instance cli.Instance) error {
-	debug.SetGCPercent(gcPercent)
-	debug.SetMemoryLimit(memoryGoal)
 	config, err := instance.Load()
 	if err != nil {
 		return err
@@ -59,5 +55,8 @@ func serve(ctx context.Context, instance cli.Instance) error {
 	if err != nil {
 		return err
 	}
-	return daemon.Run(ctx, systemd.Ready)
+	return daemon.Run(ctx, func() {
+		systemd.Ready()
+		debug.SetGCPercent(idleGC)
+	})
 }
