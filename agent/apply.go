@@ -44,7 +44,7 @@ func (r *applier) apply(ctx context.Context) error {
 	r.wasClosed = r.recordedClosed() && !r.state.Unfinished && r.plan.world.Files.Closed()
 	r.elsewhere = r.plan.Retire
 	var err error
-	if r.plan.Binding.State == metadata.Bound {
+	if r.plan.Binding.State == metadata.Bound && r.plan.world.NoKeys == nil {
 		err = r.bind(ctx)
 	} else {
 		err = r.unbind(ctx)
@@ -277,8 +277,18 @@ func (r *applier) writePolicy(ctx context.Context, files, next *sshd.Files, poli
 		if err == nil {
 			return nil
 		}
-		return errors.Join(fmt.Errorf("sshd -t does not pass, its configuration is put back: %w", err), r.agent.sshd.Write(next, files))
+		return errors.Join(fmt.Errorf("sshd -t does not pass, its configuration is put back: %w", err), r.undoPolicy(files, next))
 	})
+}
+
+// undoPolicy takes back what writePolicy wrote. Where somebody has edited the
+// files meanwhile, only our part of them is taken out.
+func (r *applier) undoPolicy(before, written *sshd.Files) error {
+	now, err := r.agent.sshd.ReadFiles()
+	if err != nil || now.Equal(written) {
+		return r.agent.sshd.Write(written, before)
+	}
+	return r.agent.sshd.Write(now, now.With(sshd.Policy{}))
 }
 
 // askListener asks the running sshd whether it is as proved: true also when

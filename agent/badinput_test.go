@@ -47,7 +47,7 @@ var spoiled = []struct {
 				r.t.Fatal(err)
 			}
 		},
-		[]string{keysFile, "larger than 16777216 bytes"},
+		[]string{keysFile, "larger than 4194304 bytes"},
 	},
 	{
 		"authorized_keys is binary",

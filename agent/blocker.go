@@ -62,6 +62,7 @@ var blockers = []struct {
 	{sshd.ErrMissing, "sshd-missing", "install the OpenSSH server: apt-get install openssh-server"},
 	{account.ErrUnknownUser, "user-unknown", "create the account, or name another in login.user of latchkey.toml"},
 	{authkeys.ErrNoKeysFile, "authorized-keys-file", "set AuthorizedKeysFile .ssh/authorized_keys in sshd_config"},
+	{authkeys.ErrShared, "keys-file-shared", "let AuthorizedKeysFile name a file below the home, or one with %u"},
 	{authkeys.ErrNoHome, "home-missing", "create the home for its user: mkhomedir_helper, or usermod --move-home"},
 	{authkeys.ErrLeaves, "authorized-keys-link", "put a folder and a file in the place of the link"},
 	{fs.ErrPermission, "authorized-keys-no-access", "give them back to their user: chown and chmod u+rwX"},

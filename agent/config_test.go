@@ -104,7 +104,8 @@ func TestWithoutAConfigurationFileTheDefaultsHold(t *testing.T) {
 	if err != nil || stamp(config) != stamp(DefaultConfig()) {
 		t.Errorf("got %+v, %v; want the defaults", config, err)
 	}
-	if _, err := LoadConfig(t.TempDir(), "/etc/latchkey/other.toml"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file that was asked for by name and is missing: %v, want an error", err)
+	var wrong *ConfigError
+	if _, err := LoadConfig(t.TempDir(), "/etc/latchkey/other.toml"); !errors.As(err, &wrong) {
+		t.Errorf("a file that was asked for by name and is missing: %v, want a configuration error", err)
 	}
 }

@@ -115,7 +115,7 @@ func (d *doctor) memory() {
 	case d.state.Unfinished:
 		d.add("unfinished", Fail, "run \"latchkey apply\"", "%s, but the last pass was cut off", bindingWords(*inForce))
 	case d.state.Applied == nil || !d.state.Applied.Binding.Same(*inForce):
-		d.add(name, Fail, "mend what else is named, then run \"latchkey apply\"", "%s is not applied yet", bindingWords(*inForce))
+		d.pass(name, "%s is to be in force, but is not applied yet", bindingWords(*inForce))
 	case d.seen.State != metadata.Unknown && !inForce.Same(d.seen):
 		d.pass(name, "%s; %s takes effect at the next restart of the instance", bindingWords(*inForce), bindingWords(d.seen))
 	default:

@@ -2,9 +2,12 @@ package agent
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"slices"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/internal/asuser"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -46,9 +49,9 @@ type Plan struct {
 	Files *sshd.Files `json:"-"`
 	// Policy is what sshd is to be asked for once the key is proved.
 	Policy sshd.Policy `json:"-"`
-	// Steady: the bound keys were proved in this boot, and nothing of ours has been
-	// touched since. A proof that fails now is somebody else's doing: it is
-	// reported, and changes nothing.
+	// Steady: the bound keys were proved in this boot, and sshd's files are as that
+	// left them. A proof that fails now is somebody else's doing, the logon user's
+	// perhaps: it is reported, and does not open passwords.
 	Steady bool `json:"-"`
 	// Retire are the places where earlier passes put keys that belong elsewhere by
 	// now.
@@ -83,13 +86,13 @@ func plan(config *Config, state State, world *World, how How) (*Plan, error) {
 	}
 	p.Files = world.Files.With(p.Policy)
 	if world.NoKeys != nil {
-		return p.withoutKeys(state)
+		return p.withoutKeys(state, how)
 	}
 	file := authkeys.Parse(world.Keys.Data)
 	var err error
 	if p.Keys, err = file.WithManaged(p.Final); err != nil {
 		world.NoKeys = err
-		return p.withoutKeys(state)
+		return p.withoutKeys(state, how)
 	}
 	p.stage(file, state.Proven.at(world.place()))
 	p.Retire = state.retired(world.place())
@@ -98,14 +101,28 @@ func plan(config *Config, state State, world *World, how How) (*Plan, error) {
 }
 
 // withoutKeys is the plan where the keys file cannot be reached. One thing is
-// possible even then: to open the passwords of an instance that is unbound.
-func (p *Plan) withoutKeys(state State) (*Plan, error) {
+// possible even then: to open passwords. It is done for an instance that is
+// unbound, and for one whose way in was not proved in this boot.
+func (p *Plan) withoutKeys(state State, how How) (*Plan, error) {
+	if p.Binding.State == metadata.Bound {
+		if isUndecided(p.world.NoKeys) || (state.Proven.inBoot(p.world.Boot) && !how.Now) {
+			return p, p.world.NoKeys
+		}
+		p.Policy = sshd.Policy{}
+		p.Files = p.world.Files.With(p.Policy)
+	}
 	differ := !p.Files.Equal(p.world.Files)
-	if p.Binding.State == metadata.Bound || !(differ || p.mustReload(state)) {
+	if !differ && !p.mustReload(state) {
 		return p, p.world.NoKeys
 	}
 	p.unbindSteps(false, p.mustReload(state))
 	return p, nil
+}
+
+// isUndecided tells an error that may be gone a moment later: a home that did not
+// answer in time.
+func isUndecided(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, asuser.ErrStillHanging)
 }
 
 // stage adds to the new lines those of proved keys that stand in the block now:
@@ -139,8 +156,9 @@ func (p *Plan) steps(file *authkeys.File, state State, how How) {
 	done := state.Applied
 	same := done != nil && !state.Unfinished && done.BootID == p.world.Boot && done.Binding.Same(p.Binding)
 	failed := done != nil && len(done.Faults) > 0
-	intact := same && p.keysAreLeft(file, failed) && done.intact(p)
-	p.Steady = intact && !how.Now && p.proved(state.Proven)
+	untouched := same && done.intact(p)
+	intact := untouched && p.keysAreLeft(file, failed)
+	p.Steady = untouched && !how.Now && p.proved(state.Proven)
 	if intact && done.World == p.world.Foreign && !(failed && (how.Now || how.Retry)) {
 		return
 	}

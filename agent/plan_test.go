@@ -132,7 +132,7 @@ func TestThePlanForABoundKey(t *testing.T) {
 		},
 		{"the memory is lost", func(s *situation) { s.state = State{InForce: &key} }, How{}, []Verb{Prove, Reload, AskListener, Record}, false},
 		{"another boot", func(s *situation) { s.state.Applied.BootID = "boot-0" }, How{}, []Verb{Prove, AskListener, Record}, false},
-		{"the block is gone", func(s *situation) { s.write(keysFile, "") }, How{}, []Verb{WriteKeys, Prove, AskListener, Record}, false},
+		{"the block is gone", func(s *situation) { s.write(keysFile, "") }, How{}, []Verb{WriteKeys, Prove, AskListener, Record}, true},
 		{
 			"the drop-in is gone", func(s *situation) { noError(t, os.Remove(filepath.Join(s.root, dropIn))) },
 			How{},

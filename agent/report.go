@@ -61,6 +61,10 @@ func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
 	if state.Applied != nil {
 		r.addApplied(state.Applied, boot)
 	}
+	if state.Applied != nil && state.Applied.PasswordClosed && !a.policyStands() {
+		r.Password = "unknown"
+		r.fault("policy-missing", "what turns passwords off is not in sshd's configuration any more", "latchkeyd puts it back; or run \"latchkey apply\"")
+	}
 	if f := state.Failure; f != nil {
 		r.fault(f.ID, f.Detail, f.Remedy)
 	}
@@ -68,6 +72,13 @@ func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
 		r.fault("unfinished", "the last pass was cut off", "latchkeyd finishes it; or run \"latchkey apply\"")
 	}
 	return r, nil
+}
+
+// policyStands tells whether sshd's files hold the policy. Where they cannot be
+// read, the record stands.
+func (a *Agent) policyStands() bool {
+	files, err := a.sshd.ReadFiles()
+	return err != nil || files.Closed()
 }
 
 // endpointRemedy is for every answer that does not count: the reason says which

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -50,14 +53,12 @@ func (r *applier) retire(ctx context.Context) error {
 func (r *applier) retireFrom(ctx context.Context, place KeysPlace) error {
 	user, err := account.Lookup(r.agent.root, place.User)
 	if errors.Is(err, account.ErrUnknownUser) {
-		return nil
+		if _, gone := os.Lstat(filepath.Join(r.agent.root, place.KeysFile)); errors.Is(gone, fs.ErrNotExist) {
+			return nil
+		}
 	}
 	if err != nil {
 		return err
 	}
-	err = r.setKeys(ctx, RemoveKeys, authkeys.Location{Account: r.agent.keysAccount(user), Path: place.KeysFile}, nil)
-	if errors.Is(err, authkeys.ErrNoHome) {
-		return nil
-	}
-	return err
+	return r.setKeys(ctx, RemoveKeys, authkeys.Location{Account: r.agent.keysAccount(user), Path: place.KeysFile}, nil)
 }

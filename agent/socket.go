@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -46,12 +47,14 @@ func (a *Agent) listen() (net.Listener, error) {
 // serve answers on the status socket until it is closed. report makes the
 // answer.
 func serve(ctx context.Context, listener net.Listener, report func(context.Context) (*Report, error)) {
+	var group sync.WaitGroup
+	defer group.Wait()
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		answer(ctx, conn, report)
+		group.Go(func() { answer(ctx, conn, report) })
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,6 +78,9 @@ func (p *Proven) at(place KeysPlace) []string {
 	return p.Fingerprints
 }
 
+// inBoot tells whether it was proved in that boot.
+func (p *Proven) inBoot(boot string) bool { return p != nil && p.BootID == boot }
+
 // Applied is the outcome of the last pass that did something.
 type Applied struct {
 	Binding        metadata.Binding `json:"binding"`
@@ -119,7 +123,7 @@ func loadState(root, hardware string) (State, error) {
 		return fresh, fmt.Errorf("read state: %w", err)
 	}
 	var state State
-	if err := json.Unmarshal(data, &state); err != nil || state.Version != stateVersion {
+	if err := json.Unmarshal(data, &state); err != nil || state.Version != stateVersion || !state.sound() {
 		return fresh, nil
 	}
 	if hardware != "" && state.Hardware != "" && state.Hardware != hardware {
@@ -129,6 +133,18 @@ func loadState(root, hardware string) (State, error) {
 		state.Hardware = hardware
 	}
 	return state, nil
+}
+
+// sound tells whether the bindings in the state are ones that an endpoint could
+// have given.
+func (s *State) sound() bool {
+	bindings := []*metadata.Binding{s.InForce, s.Pending}
+	if s.Applied != nil {
+		bindings = append(bindings, &s.Applied.Binding)
+	}
+	return !slices.ContainsFunc(bindings, func(b *metadata.Binding) bool {
+		return b != nil && (b.State == metadata.Unknown || b.Validate() != nil)
+	})
 }
 
 // noteFailure remembers why a pass came to nothing, or that it did not. It

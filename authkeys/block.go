@@ -52,7 +52,8 @@ func (f *File) Managed() []*Entry {
 //
 // A new block goes to the top: the last line may lack a newline, and of two
 // lines with one key sshd takes the first. A block that is there already stays
-// where it is; lines in it that are not latchkey's follow it.
+// where it is, unless a line before it has one of the keys; lines in it that are
+// not latchkey's follow it.
 func (f *File) WithManaged(keys []string) ([]byte, error) {
 	for i, line := range f.Lines {
 		if bytes.IndexByte(line.Raw, 0) >= 0 {
@@ -65,6 +66,9 @@ func (f *File) WithManaged(keys []string) ([]byte, error) {
 	}
 	owned := f.owned()
 	at := max(0, slices.Index(owned, true))
+	if f.overrules(f.Lines[:at], keys) {
+		at = 0
+	}
 	data := make([]byte, 0, len(block)+f.size())
 	for i, line := range f.Lines {
 		if i == at {
@@ -78,6 +82,21 @@ func (f *File) WithManaged(keys []string) ([]byte, error) {
 		data = append(data, block...)
 	}
 	return data, nil
+}
+
+// overrules tells whether one of the lines has one of the keys, perhaps with
+// options that would decide in the block's place.
+func (f *File) overrules(lines []Line, keys []string) bool {
+	for _, key := range keys {
+		entry, err := ParseKey(key)
+		if err != nil {
+			return false // renderBlock has refused it
+		}
+		if slices.ContainsFunc(lines, func(l Line) bool { return l.Kind == Key && bytes.Equal(l.Entry.Blob, entry.Blob) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *File) size() int {
@@ -124,13 +143,19 @@ func (f *File) ownBetween(owned []bool, begin, end int) {
 
 func (f *File) ownNeighbours(owned []bool, mark, step int) {
 	named := fingerprints(f.Lines[mark])
-	for i := mark + step; i >= 0 && i < len(f.Lines) && f.Lines[i].isNamed(named); i += step {
+	for i := mark + step; i >= 0 && i < len(f.Lines) && f.Lines[i].isBare() && f.Lines[i].isNamed(named); i += step {
 		owned[i] = true
 	}
 }
 
 func (l Line) isNamed(fingerprints map[string]bool) bool {
 	return l.Kind == Key && fingerprints[l.Entry.Fingerprint()]
+}
+
+// isBare tells whether the line has nothing before the key. One with options is
+// not ours: beside a damaged block it is a user's own line.
+func (l Line) isBare() bool {
+	return l.Kind == Key && strings.HasPrefix(lineText(l.Raw), l.Entry.Type)
 }
 
 func isMark(l Line, mark string) bool {

@@ -15,7 +15,7 @@ import (
 
 // MaxSize is the size in bytes above which a keys file is neither read nor
 // written.
-const MaxSize = 16 << 20
+const MaxSize = 4 << 20
 
 // MaxLines bounds the lines likewise: a parsed line takes far more memory than
 // an empty one on disk, and who fills the file need not be a friend. MaxSize
@@ -60,11 +60,11 @@ func Read(ctx context.Context, l Location) ([]byte, FileID, error) {
 // A file below the home is reached by descriptors alone, with the credentials of
 // its user, without leaving the home; a symbolic link within it is kept and what
 // it points to is edited. A missing folder is made with mode 0700. Any other
-// file is written as root and given to the user, if all folders on the way are
-// root's alone. Only a regular file of up to MaxSize and
+// file is written as root, with the owner and the mode that it has, if all folders on
+// the way are root's alone. Only a regular file of up to MaxSize and
 // MaxLines is touched.
 //
-// The new file has mode 0600 and belongs to the user. It takes the place of the
+// The new file has mode 0600 and belongs to the user, below the home. It takes the place of the
 // old one at once, so that nobody ever finds it missing, half written or readable
 // by others, and only if the old one is still what edit was given: otherwise
 // edit is asked again. A file that holds the managed block and has the right
@@ -167,6 +167,9 @@ func (l Location) settled(old *atomicfile.Snapshot, after []byte) bool {
 	if !bytes.Equal(old.Data, after) {
 		return false
 	}
+	if !l.belowHome() {
+		return true // its owner and mode are root's business
+	}
 	private := old.Mode&^0o600 == 0 && old.UID == l.UID
 	return private || len(Parse(after).Managed()) == 0
 }
@@ -181,10 +184,23 @@ func (l Location) write(ctx context.Context, p *place, data []byte, old *atomicf
 	}
 	defer folder.Close()
 	options := []atomicfile.Option{atomicfile.Over(old), atomicfile.Before(ctx.Err)}
+	mode := fs.FileMode(0o600)
 	if !l.belowHome() {
-		options = append(options, atomicfile.Owner(l.UID, l.GID))
+		var owner atomicfile.Option
+		mode, owner = systemMode(old)
+		options = append(options, owner)
 	}
-	return atomicfile.Replace(folder, p.name, data, 0o600, options...)
+	return atomicfile.Replace(folder, p.name, data, mode, options...)
+}
+
+// systemMode is the mode and the owner of a file outside of any home: those that
+// root has given it, or, for a new one, root's own and readable, since sshd reads
+// it as the user.
+func systemMode(old *atomicfile.Snapshot) (fs.FileMode, atomicfile.Option) {
+	if old == nil {
+		return 0o644, atomicfile.Owner(0, 0)
+	}
+	return old.Mode, atomicfile.Owner(old.UID, old.GID)
 }
 
 // read returns nil where there is no file.

@@ -197,7 +197,7 @@ func TestBadFileIsRefusedAndLeftAlone(t *testing.T) {
 			if err := os.Truncate(h.sub(keysFile), 100<<20); err != nil {
 				h.t.Fatal(err)
 			}
-		}, "larger than 16777216 bytes"},
+		}, "larger than 4194304 bytes"},
 		{"endless lines", func(h home) { h.write(keysFile, strings.Repeat("\n", authkeys.MaxLines+1)) }, "more than 262144 lines"},
 		{"binary", func(h home) { h.write(keysFile, "a\nb\x00\n") }, "line 2 holds a NUL"},
 	}

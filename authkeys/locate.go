@@ -28,12 +28,18 @@ type Location struct {
 // is "none".
 var ErrNoKeysFile = errors.New("AuthorizedKeysFile is none: sshd reads keys from no file")
 
+// ErrShared means that sshd reads the keys of all users from one file, which is
+// not one user's to be given a key in.
+var ErrShared = errors.New("AuthorizedKeysFile names one file for all users: let it name one below the home, or one with %u")
+
 // Locate returns where to write the account's keys: the first of the effective
-// AuthorizedKeysFile values that is below the home, or else the first. A value
+// AuthorizedKeysFile values that is below the home, or else the first that names
+// a file of the user's own by a token. A value
 // is a path with the tokens %%, %h, %u and %U, below the home if relative
 // (sshd_config(5) AuthorizedKeysFile, TOKENS).
 func Locate(patterns []string, account Account) (Location, error) {
 	var first *Location
+	shared := false
 	for _, pattern := range patterns {
 		if strings.EqualFold(pattern, "none") {
 			continue
@@ -49,14 +55,19 @@ func Locate(patterns []string, account Account) (Location, error) {
 		if location.belowHome() {
 			return location, nil
 		}
-		if first == nil {
+		own := !path.IsAbs(pattern) || strings.Contains(strings.ReplaceAll(pattern, "%%", ""), "%")
+		shared = shared || !own
+		if first == nil && own {
 			first = &location
 		}
 	}
-	if first == nil {
-		return Location{}, ErrNoKeysFile
+	switch {
+	case first != nil:
+		return *first, nil
+	case shared:
+		return Location{}, ErrShared
 	}
-	return *first, nil
+	return Location{}, ErrNoKeysFile
 }
 
 func expandTokens(pattern string, account Account) (string, error) {

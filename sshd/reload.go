@@ -61,7 +61,7 @@ func (d *Daemon) Reload(ctx context.Context, config Config) (Listener, error) {
 // signal sends SIGHUP to the listener in the pid file, or else to the one that
 // is found on the ports.
 func (d *Daemon) signal(ctx context.Context, watch pidFile, ports []int) (Listener, error) {
-	pid, err := watch.listener()
+	pid, err := watch.listener(ports)
 	renewed := watch.isNew
 	if pid == 0 && err == nil {
 		var socket string
@@ -96,7 +96,7 @@ func (d *Daemon) Running(ctx context.Context, config Config) (bool, error) {
 			return true, nil
 		}
 	}
-	pid, err := d.watchPIDFile(config).listener()
+	pid, err := d.watchPIDFile(config).listener(config.Ports())
 	if pid == 0 && err == nil {
 		pid, _ = d.listening(config.Ports())
 	}
@@ -124,8 +124,9 @@ func (d *Daemon) watchPIDFile(config Config) pidFile {
 }
 
 // listener is the process in the pid file, 0 when there is none: no file, a
-// stale one, or one whose number belongs to another program by now.
-func (f pidFile) listener() (int, error) {
+// stale one, or one whose number belongs to another program by now, or to the
+// sshd of somebody's session, which a SIGHUP would end.
+func (f pidFile) listener(ports []int) (int, error) {
 	if f.path == "" {
 		return 0, nil
 	}
@@ -137,7 +138,7 @@ func (f pidFile) listener() (int, error) {
 		return 0, fmt.Errorf("read sshd's pid file: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:min(len(data), maxPIDFile)])))
-	if err != nil || pid <= 1 || !isSSHD(pid) {
+	if err != nil || pid <= 1 || !isSSHD(pid) || listeningSocket(fmt.Sprintf("/proc/%d", pid), ports) == "" {
 		return 0, nil
 	}
 	return pid, nil
