@@ -36,11 +36,7 @@ type planned struct {
 }
 
 func (t *tool) plan(ctx context.Context) error {
-	a, err := t.agent()
-	if err != nil {
-		return err
-	}
-	seen, err := t.fetch(ctx, a)
+	a, seen, err := t.ask(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,11 +119,7 @@ type step struct {
 }
 
 func (t *tool) apply(ctx context.Context) error {
-	a, err := t.agent()
-	if err != nil {
-		return err
-	}
-	seen, err := t.fetch(ctx, a)
+	a, seen, err := t.ask(ctx)
 	if err != nil {
 		return err
 	}
@@ -205,11 +197,7 @@ that one logon. Exit status 2 means that there are findings.`,
 }
 
 func (t *tool) doctor(ctx context.Context) error {
-	a, err := t.agent()
-	if err != nil {
-		return err
-	}
-	seen, err := t.fetch(ctx, a)
+	a, seen, err := t.ask(ctx)
 	if err != nil {
 		return err
 	}

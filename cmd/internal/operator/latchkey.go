@@ -94,6 +94,16 @@ func journalOf(root string) *slog.Logger {
 // fetchTime bounds how long a command waits for the endpoint.
 const fetchTime = 5 * time.Second
 
+// ask is the agent for the instance, and what the endpoint says to it.
+func (t *tool) ask(ctx context.Context) (*agent.Agent, metadata.Binding, error) {
+	a, err := t.agent()
+	if err != nil {
+		return nil, metadata.Binding{}, err
+	}
+	seen, err := t.fetch(ctx, a)
+	return a, seen, err
+}
+
 // fetch asks the endpoint once, within fetchTime.
 func (t *tool) fetch(ctx context.Context, a *agent.Agent) (metadata.Binding, error) {
 	client, err := a.Client()
