@@ -203,11 +203,19 @@ func TestLinesAddedDuringManyEditsAreAllThere(t *testing.T) {
 			pause(20000)
 		}
 	})
-	for i := range 1000 {
-		h.mustBind(testKey(t, byte('1'+i%2)))
+	end := sync.OnceFunc(func() {
+		close(stop)
+		adder.Wait()
+	})
+	defer end()
+	for i := range 300 {
+		// An edit may give up against somebody who never pauses; what it must not do
+		// is to lose a line.
+		if _, err := h.bind(testKey(t, byte('1'+i%2))); err != nil && !strings.Contains(err.Error(), "keeps changing it") {
+			t.Fatal(err)
+		}
 	}
-	close(stop)
-	adder.Wait()
+	end()
 	t.Logf("%d lines", lines)
 	h.mustBind()
 	got := h.read(keysFile)
