@@ -130,8 +130,6 @@ func LoadConfig(root, path string) (Config, error) {
 	return config, nil
 }
 
-var errUnread = errors.New("read configuration")
-
 // source is a file that was read.
 type source struct {
 	file, text string
@@ -142,7 +140,7 @@ type source struct {
 func (c *Config) readFile(file string) (source, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return source{}, fmt.Errorf("%w: %w", errUnread, err)
+		return source{}, fmt.Errorf("read configuration: %w", err)
 	}
 	meta, err := toml.Decode(string(text), c)
 	if err != nil {

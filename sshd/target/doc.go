@@ -4,7 +4,7 @@
 //
 // It decides as OpenSSH does, from the same two files: authorized_keys, option by option, and, when it is given
 // one, sshd_config, for as much of it as concerns who may log in with what. What it cannot honour it refuses: a
-// configuration that names a feature that restricts logins and is not implemented here is an error, never ignored. Sessions
+// configuration that names a feature that restricts logins and that this server lacks is an error, never ignored. Sessions
 // run a command as the user the server itself runs as, without a terminal; every kind of forwarding,
 // every subsystem and every environment variable is refused.
 //
