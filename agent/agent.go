@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/network"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -35,15 +36,18 @@ type Options struct {
 	Root   string // the instance's root folder; "" is "/"
 	Config Config
 	Log    *slog.Logger // nil: nothing is logged
+	// Network is what asks the endpoint and the running sshd; nil: this process.
+	Network network.Side
 }
 
 // Agent serves one instance. Its methods may be called by several goroutines,
 // and by several processes: a lock below RunDir lets one pass run at a time.
 type Agent struct {
-	root   string
-	config Config
-	sshd   *sshd.Daemon
-	log    *slog.Logger
+	root    string
+	config  Config
+	sshd    *sshd.Daemon
+	network network.Side
+	log     *slog.Logger
 }
 
 // New returns an agent for the instance.
@@ -54,13 +58,18 @@ func New(o Options) *Agent {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Network == nil {
+		o.Network = &network.Local{}
+	}
 	return &Agent{
-		root:   o.Root,
-		config: o.Config,
-		log:    o.Log,
+		root:    o.Root,
+		config:  o.Config,
+		network: o.Network,
+		log:     o.Log,
 		sshd: sshd.New(sshd.Daemon{
 			Root: o.Root, Config: o.Config.SSHD.Config, RunDir: RunDir,
 			Command: o.Config.SSHD.Command, Outside: len(o.Config.SSHD.Command) > 0,
+			Loopback: o.Network.Loopback,
 		}),
 	}
 }
@@ -75,13 +84,14 @@ type Outcome struct {
 	began time.Time
 }
 
-// Client is a metadata client that knows which instance this is.
-func (a *Agent) Client() (*metadata.Client, error) {
+// Fetch asks the endpoint what is bound to the instance, as far as it is known
+// which instance this is.
+func (a *Agent) Fetch(ctx context.Context) (metadata.Binding, error) {
 	state, err := loadState(a.root, hardwareID(a.root))
 	if err != nil {
-		return nil, err
+		return metadata.Binding{}, err
 	}
-	return metadata.New(a.config.metadataOptions(state.InstanceID))
+	return a.network.Fetch(ctx, a.config.endpoint(state.InstanceID)), nil
 }
 
 // Pass makes one pass for what the endpoint said. It changes nothing when

@@ -322,7 +322,7 @@ func (r *applier) askListener(ctx context.Context) bool {
 func (r *applier) ask(ctx context.Context, key sshd.PublicKey) sshd.Answer {
 	question := r.question()
 	question.Key = &key
-	return question.Persist(ctx)
+	return r.agent.network.Ask(ctx, question, true)
 }
 
 func (r *applier) question() sshd.Question {

@@ -224,14 +224,12 @@ func TestAnEndpointThatMisbehavesIsUnknownAndSaysWhy(t *testing.T) {
 			e := newEndpoint(t)
 			e.set(test.lie)
 			r.config.Metadata.Endpoint = e.URL
-			client, err := r.agent().Client()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			seen, err := r.agent().Fetch(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			seen := client.Fetch(ctx)
 			if seen.State != metadata.Unknown || !strings.Contains(seen.Reason, test.wants) {
 				t.Errorf("%s, %q; want unknown, and %q said", seen.State, seen.Reason, test.wants)
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/network"
 )
 
 // DefaultConfigPath is read below the instance's root; the files of the folder
@@ -54,6 +55,8 @@ type Config struct {
 		Password Password `toml:"password"`
 		Delivery string   `toml:"delivery"` // "file"
 		Poll     Duration `toml:"poll"`     // how often a live agent asks
+		// BootWait is how long sshd waits at boot for the first pass, 0s for not at all.
+		BootWait Duration `toml:"boot_wait"`
 	} `toml:"apply"`
 	SSHD struct {
 		Config     string   `toml:"config"`      // path of sshd_config
@@ -78,6 +81,9 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 // minPoll keeps an agent from wearing out the endpoint, which has a rate limit.
 const minPoll = time.Second
 
+// maxBootWait keeps a mistyped unit from holding sshd back for hours.
+const maxBootWait = 5 * time.Minute
+
 // DefaultConfig is what holds where no file says otherwise.
 func DefaultConfig() Config {
 	var c Config
@@ -89,6 +95,7 @@ func DefaultConfig() Config {
 	c.Apply.Password = DisablePassword
 	c.Apply.Delivery = "file"
 	c.Apply.Poll.Duration = time.Minute
+	c.Apply.BootWait.Duration = 10 * time.Second
 	c.SSHD.Config = "/etc/ssh/sshd_config"
 	c.SSHD.MatchGuard = true
 	return c
@@ -215,7 +222,7 @@ func (c *Config) check() *wrongValue {
 	if !slices.Contains([]string{"auto", "required", "off"}, c.Metadata.Token) {
 		return bad("metadata.token", c.Metadata.Token, `"auto", "required" or "off"`)
 	}
-	if _, err := metadata.New(c.metadataOptions("")); err != nil {
+	if err := c.endpoint("").Check(); err != nil {
 		return &wrongValue{"metadata.endpoint", "is of no use: " + strings.TrimPrefix(err.Error(), "metadata endpoint: ")}
 	}
 	switch {
@@ -231,6 +238,8 @@ func (c *Config) check() *wrongValue {
 		return bad("apply.delivery", c.Apply.Delivery, `"file"; no other is in this release`)
 	case c.Apply.Poll.Duration < minPoll:
 		return bad("apply.poll", c.Apply.Poll.String(), "at least 1s")
+	case c.Apply.BootWait.Duration < 0 || c.Apply.BootWait.Duration > maxBootWait:
+		return bad("apply.boot_wait", c.Apply.BootWait.String(), "0s to 5m")
 	case !filepath.IsAbs(c.SSHD.Config):
 		return bad("sshd.config", c.SSHD.Config, "an absolute path")
 	case len(c.SSHD.Command) > 0 && !filepath.IsAbs(c.SSHD.Command[0]):
@@ -239,13 +248,9 @@ func (c *Config) check() *wrongValue {
 	return nil
 }
 
-// metadataOptions are the client's, for an instance whose id is known or "".
-func (c *Config) metadataOptions(instanceID string) metadata.Options {
-	return metadata.Options{
-		Endpoint:   c.Metadata.Endpoint,
-		Token:      metadata.TokenMode(c.Metadata.Token),
-		InstanceID: instanceID,
-	}
+// endpoint is the one to be asked, by an instance whose id is known or "".
+func (c *Config) endpoint(instanceID string) network.Endpoint {
+	return network.Endpoint{URL: c.Metadata.Endpoint, Token: metadata.TokenMode(c.Metadata.Token), InstanceID: instanceID}
 }
 
 func bad(key, value, want string) *wrongValue {

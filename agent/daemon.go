@@ -4,8 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/network"
 )
 
 // Daemon is the agent as it runs on an instance.
@@ -15,35 +18,44 @@ type Daemon struct {
 
 	mu        sync.Mutex // guards what the status socket reads too
 	agent     *Agent
-	client    *metadata.Client
 	seen      metadata.Binding // the endpoint's last answer
 	configErr error            // why the configuration of now cannot be used
+
+	busySince atomic.Int64 // when the work at hand began, in ns since 1970; 0: there is none
+}
+
+// Supervisor is whoever has started the daemon, as far as it wants to be told.
+type Supervisor struct {
+	// Ready is called once: when the first pass is over, whatever came of it, and
+	// at the latest after apply.boot_wait.
+	Ready func()
+	// Status is given one line on how things are, after each pass.
+	Status func(string)
+	// Alive is called each Every, as long as the daemon is not stuck. An Every of 0
+	// is never.
+	Alive func()
+	Every time.Duration
 }
 
 // NewDaemon returns a daemon for the instance of o. Its configuration is read
 // again from configPath whenever that changes.
-func NewDaemon(o Options, configPath string) (*Daemon, error) {
+func NewDaemon(o Options, configPath string) *Daemon {
+	if o.Network == nil {
+		o.Network = &network.Local{}
+	}
 	d := &Daemon{options: o, configPath: configPath}
-	return d, d.configure(o.Config)
+	d.configure(o.Config)
+	return d
 }
 
 // configure starts anew with a configuration.
-func (d *Daemon) configure(config Config) error {
+func (d *Daemon) configure(config Config) {
 	o := d.options
 	o.Config = config
-	a := New(o)
-	client, err := a.Client()
-	if err != nil {
-		return err
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.client != nil {
-		d.client.Close()
-	}
-	d.agent, d.client = a, client
+	d.agent = New(o)
 	d.seen = metadata.Binding{State: metadata.Unknown, Reason: "the endpoint has not been asked yet"}
-	return nil
 }
 
 // reconfigure reads the configuration again. One that is wrong is reported and
@@ -51,9 +63,8 @@ func (d *Daemon) configure(config Config) error {
 func (d *Daemon) reconfigure() {
 	config, err := LoadConfig(d.options.Root, d.configPath)
 	if err == nil && stamp(config) != stamp(d.agent.config) {
-		if err = d.configure(config); err == nil {
-			d.agent.log.Info("the configuration was read again")
-		}
+		d.configure(config)
+		d.agent.log.Info("the configuration was read again")
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -63,9 +74,8 @@ func (d *Daemon) reconfigure() {
 	d.configErr = err
 }
 
-// Run serves the instance until ctx ends. ready is called once the first pass
-// is over, whatever came of it.
-func (d *Daemon) Run(ctx context.Context, ready func()) error {
+// Run serves the instance until ctx ends.
+func (d *Daemon) Run(ctx context.Context, supervisor Supervisor) error {
 	release, err := d.agent.claim()
 	if err != nil {
 		return err
@@ -85,18 +95,45 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	defer group.Wait()
 	defer listener.Close()
 	defer watch.close()
-	defer func() { d.client.Close() }()
-	d.loop(ctx, watch, ready)
+	defer d.options.Network.Rest()
+	group.Go(func() { d.pulse(ctx, supervisor) })
+	supervisor.Ready = sync.OnceFunc(supervisor.Ready)
+	waited := time.AfterFunc(d.agent.config.Apply.BootWait.Duration, supervisor.Ready)
+	defer waited.Stop()
+	d.loop(ctx, watch, supervisor)
 	return nil
+}
+
+// stuckAfter is longer than any work takes that ends at all: what an endpoint is
+// given to answer in, a pass, a visit to a home.
+const stuckAfter = 5 * time.Minute
+
+// pulse tells the supervisor that the daemon lives, unless it is stuck.
+func (d *Daemon) pulse(ctx context.Context, supervisor Supervisor) {
+	if supervisor.Every <= 0 {
+		return
+	}
+	tick := time.NewTicker(supervisor.Every)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if since := d.busySince.Load(); since == 0 || time.Since(time.Unix(0, since)) < stuckAfter {
+			supervisor.Alive()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // loop makes a pass whenever there may be something to do: when the endpoint is
 // due, when something that the agent depends on has changed, when a failed
 // proof may go better.
-func (d *Daemon) loop(ctx context.Context, watch *watch, ready func()) {
+func (d *Daemon) loop(ctx context.Context, watch *watch, supervisor Supervisor) {
 	pace := pace{backoff: firstRetry}
 	news := true // whether the last answer has not been through a pass yet
 	for ctx.Err() == nil {
+		d.busySince.Store(time.Now().UnixNano())
 		seen := d.last()
 		if d.isDue(seen) {
 			seen, news = d.fetch(ctx), true
@@ -105,16 +142,48 @@ func (d *Daemon) loop(ctx context.Context, watch *watch, ready func()) {
 		outcome, err := d.pass(ctx, seen, news, how)
 		news = news && outcome == nil
 		pace.note(seen, how, outcome, err)
-		if ready != nil {
-			d.agent.log.Info("the first pass is over", "seen", bindingWords(seen))
-			ready()
-			ready = nil
-		}
+		supervisor.Status(statusLine(seen, outcome, err))
+		supervisor.Ready()
 		watch.follow(ctx, d.agent, d.configPath, outcome)
-		giveBack()
-		watch.wait(ctx, pace.pause(&d.agent.config))
+		pause := pace.pause(&d.agent.config)
+		d.rest(pause)
+		watch.wait(ctx, pause)
 		d.reconfigure()
 	}
+}
+
+// rest gives back what is not needed until the next pass.
+func (d *Daemon) rest(pause time.Duration) {
+	if pause == 0 {
+		d.options.Network.Rest()
+	}
+	giveBack()
+	d.busySince.Store(0)
+}
+
+// statusLine says how things are after a pass.
+func statusLine(seen metadata.Binding, outcome *Outcome, err error) string {
+	var text string
+	switch {
+	case outcome == nil || outcome.Applied == nil:
+		text = "nothing applied yet"
+	default:
+		text = bindingWords(outcome.Applied.Binding) + ", user " + outcome.Applied.User
+		text += ", passwords " + map[bool]string{true: "off", false: "left to sshd's configuration"}[outcome.Applied.PasswordClosed]
+		if faults := outcome.Applied.Faults; len(faults) > 0 {
+			text += "; faults: " + causeIDs(faults)
+		}
+		if outcome.Pending != nil {
+			text += "; pending: " + bindingWords(*outcome.Pending)
+		}
+	}
+	if err != nil {
+		text += "; the last pass failed"
+	}
+	if seen.State == metadata.Unknown {
+		text += "; endpoint: " + seen.Reason
+	}
+	return text
 }
 
 // isDue tells whether the endpoint has to be asked before the next pass. At
@@ -138,7 +207,11 @@ func (d *Daemon) pass(ctx context.Context, seen metadata.Binding, news bool, how
 }
 
 func (d *Daemon) fetch(ctx context.Context) metadata.Binding {
-	seen := d.client.Fetch(ctx)
+	seen, err := d.agent.Fetch(ctx)
+	if err != nil {
+		seen = metadata.Binding{State: metadata.Unknown, Reason: "the state cannot be read"}
+		d.agent.log.Error("the endpoint is not asked", slog.Any("error", err))
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if seen.State == metadata.Unknown && d.seen.Reason != seen.Reason && ctx.Err() == nil {
@@ -158,11 +231,17 @@ func (d *Daemon) last() metadata.Binding {
 // a binding which waits for a restart is seen without polling for it.
 func (d *Daemon) report(ctx context.Context) (*Report, error) {
 	d.mu.Lock()
-	agent, client, configErr := d.agent, d.client, d.configErr
+	agent, configErr := d.agent, d.configErr
 	d.mu.Unlock()
 	within, cancel := context.WithTimeout(ctx, socketAnswer/2)
 	defer cancel()
-	seen := client.Fetch(within)
+	seen, err := agent.Fetch(within)
+	if err != nil {
+		return nil, err
+	}
+	if agent.config.Apply.When == AtBoot {
+		defer agent.network.Rest() // nothing will ask again soon
+	}
 	r, err := agent.Report(seen)
 	if err != nil {
 		return nil, err

@@ -31,13 +31,10 @@ func (r *rig) daemon(e *endpoint) (stop func() error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	d, err := NewDaemon(Options{Root: r.Root, Config: config}, DefaultConfigPath)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	d := NewDaemon(Options{Root: r.Root, Config: config}, DefaultConfigPath)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- d.Run(ctx, func() { close(ready) }) }()
+	go func() { ended <- d.Run(ctx, readyOnly(func() { close(ready) })) }()
 	stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended
@@ -52,6 +49,11 @@ func (r *rig) daemon(e *endpoint) (stop func() error) {
 		r.t.Fatal("the first pass is not over after 30 s")
 	}
 	return stop
+}
+
+// readyOnly is a supervisor that wants to know nothing else.
+func readyOnly(ready func()) Supervisor {
+	return Supervisor{Ready: ready, Status: func(string) {}}
 }
 
 // writeConfig gives the machine a configuration with the endpoint, the user and
@@ -212,11 +214,8 @@ func TestASecondDaemonRefusesToStart(t *testing.T) {
 	r := newRig(t)
 	e := newEndpoint(t)
 	r.daemon(e)
-	d, err := NewDaemon(Options{Root: r.Root, Config: r.config}, DefaultConfigPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Run(context.Background(), func() {}); !errors.Is(err, ErrRunning) {
+	d := NewDaemon(Options{Root: r.Root, Config: r.config}, DefaultConfigPath)
+	if err := d.Run(context.Background(), readyOnly(func() {})); !errors.Is(err, ErrRunning) {
 		t.Errorf("a second daemon: %v, want ErrRunning", err)
 	}
 	r.status() // the first one still answers
@@ -255,13 +254,10 @@ func TestADaemonThatIsToldToEndLeavesNothingBehind(t *testing.T) {
 			r.config.Metadata.Endpoint = e.URL
 			r.writeConfig("")
 			before := goleak.IgnoreCurrent()
-			d, err := NewDaemon(Options{Root: r.Root, Config: r.config}, DefaultConfigPath)
-			if err != nil {
-				t.Fatal(err)
-			}
+			d := NewDaemon(Options{Root: r.Root, Config: r.config}, DefaultConfigPath)
 			ctx, cancel := context.WithTimeout(context.Background(), after)
 			defer cancel()
-			if err := d.Run(ctx, func() {}); err != nil {
+			if err := d.Run(ctx, readyOnly(func() {})); err != nil {
 				t.Errorf("run: %v", err)
 			}
 			if late := time.Since(deadlineOf(ctx)); late > 2*time.Second {

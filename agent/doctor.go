@@ -300,7 +300,7 @@ func (d *doctor) listener(ctx context.Context, r *applier) {
 // refuse is no finding about the listener.
 func (d *doctor) askListener(ctx context.Context, r *applier, address string) {
 	const name = "listener"
-	r.listener = r.question().Ask(ctx)
+	r.listener = d.agent.network.Ask(ctx, r.question(), false)
 	offers := strings.Join(r.listener.Methods, ", ")
 	switch {
 	case r.listenerAgrees():

@@ -53,11 +53,7 @@ func runErrand(text string) error {
 		_, err := New(options).Pass(ctx, *e.Seen, e.How)
 		return err
 	}
-	d, err := NewDaemon(options, DefaultConfigPath)
-	if err != nil {
-		return err
-	}
-	return d.Run(ctx, func() { fmt.Println("ready") })
+	return NewDaemon(options, DefaultConfigPath).Run(ctx, readyOnly(func() { fmt.Println("ready") }))
 }
 
 // errand is a command that makes one pass in another process, or without a

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path"
@@ -51,6 +52,9 @@ type Daemon struct {
 	// RunDir is a folder below Root that only root may write to: candidate
 	// configurations are put there.
 	RunDir string
+	// Loopback makes the connection over which sshd -i is spoken to, as LoopbackPair
+	// does. A process that keeps off the network has another make it.
+	Loopback func(context.Context) (net.Conn, *os.File, error)
 }
 
 // New returns d with OpenSSH's own paths where d names none.
@@ -66,6 +70,9 @@ func New(d Daemon) *Daemon {
 	}
 	if d.RunDir == "" {
 		d.RunDir = "/run/latchkey"
+	}
+	if d.Loopback == nil {
+		d.Loopback = LoopbackPair
 	}
 	return &d
 }

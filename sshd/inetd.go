@@ -29,7 +29,7 @@ type inetd struct {
 // Root. What it has to say goes to log instead of the journal: the instance's
 // log shows real logons only.
 func (d *Daemon) startInetd(ctx context.Context, config string) (*inetd, error) {
-	ours, theirs, err := clientPair()
+	ours, theirs, err := d.clientPair(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package sshd
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -16,15 +17,16 @@ import (
 // meet from this machine: AllowUsers USER@127.0.0.1 knows it. A client without
 // an address is "UNKNOWN" to sshd, a name that PAM looks up in DNS at every
 // logon. Only where there is no loopback a socket pair has to do.
-func clientPair() (net.Conn, *os.File, error) {
-	if ours, theirs, err := loopbackPair(); err == nil {
+func (d *Daemon) clientPair(ctx context.Context) (net.Conn, *os.File, error) {
+	if ours, theirs, err := d.Loopback(ctx); err == nil {
 		return ours, theirs, nil
 	}
 	return socketPair()
 }
 
-// loopbackPair listens for as long as it takes to connect to itself.
-func loopbackPair() (net.Conn, *os.File, error) {
+// LoopbackPair is a TCP connection of this machine with itself: one end, and the
+// other as a file. It listens for as long as it takes to connect.
+func LoopbackPair(context.Context) (net.Conn, *os.File, error) {
 	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a loopback connection: %w", err)

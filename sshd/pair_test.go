@@ -37,9 +37,9 @@ func TestAStrangersConnectionIsNotTakenForOurs(t *testing.T) {
 	}
 }
 
-func TestClientPairHasLoopbackAddresses(t *testing.T) {
+func TestLoopbackPairHasLoopbackAddresses(t *testing.T) {
 	t.Parallel()
-	ours, theirs, err := clientPair()
+	ours, theirs, err := LoopbackPair(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,13 +39,14 @@ func (k PublicKey) algorithm() string {
 	return k.Type
 }
 
-// Answer is what an sshd said about one key, and what else it offers.
+// Answer is what an sshd said about one key, and what else it offers. It may
+// cross a pipe as JSON; the receiving side calls Validate before it believes it.
 type Answer struct {
-	Key     Verdict  // would it take the key now?
-	Methods []string // the methods it lists to this user (RFC 4252, section 5.1); "none" when no proof at all was asked for
-	Version string   // its identification, such as "SSH-2.0-OpenSSH_9.2p1"
-	HostKey []byte   // the blob of the host key it proved to hold
-	Reason  string   // for Unknown and Refused: what happened
+	Key     Verdict  `json:"key"`                // would it take the key now?
+	Methods []string `json:"methods"`            // the methods it lists to this user (RFC 4252, section 5.1); "none" when no proof at all was asked for
+	Version string   `json:"version,omitempty"`  // its identification, such as "SSH-2.0-OpenSSH_9.2p1"
+	HostKey []byte   `json:"host_key,omitempty"` // the blob of the host key it proved to hold
+	Reason  string   `json:"reason,omitempty"`   // for Unknown and Refused: what happened
 }
 
 // OffersPassword tells whether a password method is on the list, or no proof
@@ -86,12 +87,12 @@ func ask(ctx context.Context, conn net.Conn, q *query) Answer {
 		_ = client.Close()
 		q.answer.Methods = []string{"none"}
 		q.answer.Key, q.answer.Reason = Unknown, "let in without any proof"
-		return q.answer
+		return q.answer.cleaned()
 	}
 	if !errors.Is(err, errAsked) {
 		q.answer.Key, q.answer.Reason = Unknown, reason(err)
 	}
-	return q.answer
+	return q.answer.cleaned()
 }
 
 // reason is what ended a conversation before it had its answer, in few words.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
@@ -101,6 +100,3 @@ func priority(level slog.Level) journal.Priority {
 	}
 	return journal.PriInfo
 }
-
-// Ready tells systemd that start-up is over (sd_notify(3)).
-func Ready() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }

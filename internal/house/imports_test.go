@@ -13,6 +13,7 @@ var layers = [][]string{
 	{"internal"},
 	{"metadata", "authkeys", "systemd"},
 	{"sshd"},
+	{"network"},
 	{"keypair"},
 	{"agent"},
 	{"cmd"},

@@ -3,7 +3,6 @@ package demo
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -94,12 +93,14 @@ func (d *demo) awaitReady(notify *net.UnixConn) error {
 	defer cancel()
 	came := make(chan error, 1)
 	go func() {
-		buffer := make([]byte, 256)
-		n, err := notify.Read(buffer)
-		if err == nil && !bytes.Contains(buffer[:n], []byte("READY=1")) {
-			err = errors.New("the agent said something else than that it is ready")
+		buffer := make([]byte, 4096)
+		for {
+			n, err := notify.Read(buffer)
+			if err != nil || bytes.Contains(buffer[:n], []byte("READY=1")) {
+				came <- err
+				return
+			}
 		}
-		came <- err
 	}()
 	select {
 	case err := <-came:

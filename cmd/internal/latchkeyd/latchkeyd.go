@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey-ssh/latchkey/agent"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
+	"github.com/latchkey-ssh/latchkey/network"
 	"github.com/latchkey-ssh/latchkey/systemd"
 )
 
@@ -38,6 +39,7 @@ back what belongs to it. Started by systemd; see latchkey(8) for the commands.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), instance) },
 	}
 	instance.AddFlags(cmd)
+	cmd.AddCommand(cli.NetworkCommand())
 	return cli.Prepare(cmd)
 }
 
@@ -50,13 +52,18 @@ func serve(ctx context.Context, instance cli.Instance) error {
 	if err != nil {
 		return err
 	}
-	options := agent.Options{Root: instance.Root, Config: config, Log: slog.New(systemd.NewLogHandler(os.Stderr))}
-	daemon, err := agent.NewDaemon(options, instance.Config)
-	if err != nil {
-		return err
-	}
-	return daemon.Run(ctx, func() {
-		systemd.Ready()
-		debug.SetGCPercent(idleGC)
+	systemd.Starting(config.Apply.BootWait.Duration)
+	daemon := agent.NewDaemon(agent.Options{
+		Root: instance.Root, Config: config, Log: slog.New(systemd.NewLogHandler(os.Stderr)),
+		Network: network.Unprivileged(instance.Root),
+	}, instance.Config)
+	return daemon.Run(ctx, agent.Supervisor{
+		Ready: func() {
+			systemd.Ready()
+			debug.SetGCPercent(idleGC)
+		},
+		Status: systemd.Status,
+		Alive:  systemd.Alive,
+		Every:  systemd.WatchdogInterval() / 2,
 	})
 }

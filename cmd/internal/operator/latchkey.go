@@ -5,6 +5,7 @@ package operator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/latchkey-ssh/latchkey/agent"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/network"
 	"github.com/latchkey-ssh/latchkey/systemd"
 )
 
@@ -61,7 +63,7 @@ findings (doctor), 64 wrong usage or configuration, 77 not permitted.`,
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	t.instance.AddFlags(root)
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "print JSON")
-	root.AddCommand(t.statusCommand(), t.planCommand(), t.applyCommand(), t.doctorCommand(), t.demoCommand())
+	root.AddCommand(t.statusCommand(), t.planCommand(), t.applyCommand(), t.doctorCommand(), t.demoCommand(), cli.NetworkCommand())
 	return cli.Prepare(root)
 }
 
@@ -79,7 +81,9 @@ func (t *tool) agent() (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return agent.New(agent.Options{Root: t.instance.Root, Config: config, Log: journalOf(t.instance.Root)}), nil
+	return agent.New(agent.Options{
+		Root: t.instance.Root, Config: config, Log: journalOf(t.instance.Root), Network: network.Unprivileged(t.instance.Root),
+	}), nil
 }
 
 // journalOf is the log of what is done to an instance by hand: the journal, if it
@@ -106,16 +110,12 @@ func (t *tool) ask(ctx context.Context) (*agent.Agent, metadata.Binding, error) 
 
 // fetch asks the endpoint once, within fetchTime.
 func (t *tool) fetch(ctx context.Context, a *agent.Agent) (metadata.Binding, error) {
-	client, err := a.Client()
-	if err != nil {
-		return metadata.Binding{}, err
-	}
-	defer client.Close()
 	waiting := t.progress("asking the metadata endpoint")
 	defer waiting()
 	within, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	return client.Fetch(within), ctx.Err()
+	seen, err := a.Fetch(within)
+	return seen, errors.Join(err, ctx.Err())
 }
 
 // progress says on a terminal what is waited for, if it takes noticeably long;
