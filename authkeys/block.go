@@ -84,6 +84,23 @@ func (f *File) WithManaged(keys []string) ([]byte, error) {
 	return data, nil
 }
 
+// Released returns the file without a managed block: of its keys, those for which
+// keep is true stay behind as plain lines in their place, the others go. Every
+// other line comes through byte for byte.
+func (f *File) Released(keep func(*Entry) bool) ([]byte, error) {
+	var data []byte
+	for i, owned := range f.owned() {
+		line := f.Lines[i]
+		if bytes.IndexByte(line.Raw, 0) >= 0 {
+			return nil, &BinaryError{Line: i + 1}
+		}
+		if !owned || (line.Kind == Key && keep(line.Entry)) {
+			data = append(data, line.Raw...)
+		}
+	}
+	return data, nil
+}
+
 // overrules tells whether one of the lines has one of the keys, perhaps with
 // options that would decide in the block's place.
 func (f *File) overrules(lines []Line, keys []string) bool {

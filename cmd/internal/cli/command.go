@@ -42,8 +42,15 @@ func NoArgs(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// version is the module's version, or the commit it was built from.
+// release is the version of the packages, which the linker sets (-X).
+var release string
+
+// version is the packages' version, else the module's, or the commit it was
+// built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -63,7 +63,7 @@ findings (doctor), 64 wrong usage or configuration, 77 not permitted.`,
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	t.instance.AddFlags(root)
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "print JSON")
-	root.AddCommand(t.statusCommand(), t.planCommand(), t.applyCommand(), t.doctorCommand(), t.demoCommand(), cli.NetworkCommand())
+	root.AddCommand(t.statusCommand(), t.planCommand(), t.applyCommand(), t.doctorCommand(), t.releaseCommand(), t.demoCommand(), cli.NetworkCommand())
 	return cli.Prepare(root)
 }
 

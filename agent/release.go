@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// Released is what giving an instance back came to.
+type Released struct {
+	// Opened: passwords had been turned off, and that was taken back. Listener is
+	// what became of the running sshd then.
+	Opened   bool          `json:"opened"`
+	Listener sshd.Listener `json:"listener,omitempty"`
+	// Password is password logon as sshd's own configuration has it: "on" or "off",
+	// "unknown" where sshd could not be asked.
+	Password string `json:"password"`
+	// Files are the keys files in which there was a block of ours.
+	Files []ReleasedFile `json:"files"`
+}
+
+// ReleasedFile is a keys file without our block.
+type ReleasedFile struct {
+	KeysPlace
+	Kept    []string `json:"kept"`    // fingerprints of the keys that stay, as plain lines
+	Removed []string `json:"removed"` // of those that went
+}
+
+// Release gives the instance back: passwords are open again as sshd's own
+// configuration has them, the bound key stays as a plain line, or goes, and
+// nothing is remembered. An agent must not run. What fails does not keep the
+// rest from being done; only then what is remembered stays, for another try.
+func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error) {
+	free, err := a.claim()
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	state, err := loadState(a.root, hardwareID(a.root))
+	if err != nil {
+		return nil, err
+	}
+	r := &release{agent: a, state: state, removeKeys: removeKeys, out: &Released{Files: []ReleasedFile{}}}
+	if err := errors.Join(r.open(ctx), r.keys(ctx)); err != nil {
+		return r.out, err
+	}
+	return r.out, r.forget()
+}
+
+// release is one run of Release.
+type release struct {
+	agent      *Agent
+	state      State
+	removeKeys bool
+	out        *Released
+}
+
+// open takes our policy out of sshd's files, and has the running sshd load that.
+// It needs nothing but the files: sshd may refuse its configuration for a reason
+// that is not ours.
+func (r *release) open(ctx context.Context) error {
+	daemon, config := r.agent.sshd, r.agent.config.SSHD.Config
+	files, err := daemon.ReadFiles()
+	if errors.Is(err, fs.ErrNotExist) { // sshd was removed before us
+		r.out.Password = "unknown"
+		return os.RemoveAll(filepath.Join(r.agent.root, sshd.DropIn))
+	}
+	if err != nil {
+		return err
+	}
+	if files.Holds() {
+		r.out.Opened = true
+		if err := daemon.Write(files, files.With(sshd.Policy{})); err != nil {
+			return err
+		}
+	}
+	effective, err := daemon.Effective(ctx, config, sshd.FromLoopback(r.user(), files.Port()))
+	r.out.Password = "unknown"
+	if err == nil {
+		r.out.Password = onOff(effective.AllowsPassword())
+	}
+	if !r.out.Opened && !r.state.Unfinished {
+		return nil
+	}
+	if err := daemon.Test(ctx, config); err != nil {
+		return fmt.Errorf("latchkey's part is out of sshd's configuration, but sshd is not reloaded: %w", err)
+	}
+	if r.out.Listener, err = daemon.Reload(ctx, effective); err != nil {
+		return err
+	}
+	r.agent.event(eventPasswordOpened, &World{Account: account.Account{Name: r.user()}, Boot: r.state.BootID})
+	return nil
+}
+
+// user is the logon user, as far as it is known which one.
+func (r *release) user() string {
+	if r.state.Applied != nil {
+		return r.state.Applied.User
+	}
+	if r.state.InForce != nil {
+		return r.agent.user(*r.state.InForce)
+	}
+	return r.agent.config.Login.User
+}
+
+// keys takes our block out of every keys file that may have one. The bound keys
+// stay in the first alone: nowhere else are they bound.
+func (r *release) keys(ctx context.Context) error {
+	var errs []error
+	for i, place := range r.places(ctx) {
+		keep := func(entry *authkeys.Entry) bool { return i == 0 && r.keeps(entry) }
+		errs = append(errs, r.releaseFile(ctx, place, keep))
+	}
+	return errors.Join(errs...)
+}
+
+// places are the keys files that may have a block of ours. First comes the one
+// with the bound keys: as recorded, else where sshd looks now.
+func (r *release) places(ctx context.Context) []KeysPlace {
+	var places []KeysPlace
+	add := func(place KeysPlace) {
+		if place.KeysFile != "" && !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
+	if done := r.state.Applied; done != nil {
+		add(KeysPlace{done.User, done.KeysFile})
+	}
+	if world, err := r.agent.survey(ctx, r.user(), r.state.Applied); err == nil {
+		add(world.place())
+	}
+	for _, place := range r.state.Elsewhere {
+		add(place)
+	}
+	return places
+}
+
+// keeps tells whether a key of the block stays: one that is bound, or, where
+// nothing is remembered, any.
+func (r *release) keeps(entry *authkeys.Entry) bool {
+	if r.removeKeys {
+		return false
+	}
+	return r.state.InForce == nil || slices.ContainsFunc(r.state.InForce.Keys, func(k metadata.Key) bool {
+		return bytes.Equal(k.Blob, entry.Blob)
+	})
+}
+
+// releaseFile takes our block out of one keys file. An account that is gone has
+// taken its file along.
+func (r *release) releaseFile(ctx context.Context, place KeysPlace, keep func(*authkeys.Entry) bool) error {
+	user, err := account.Lookup(r.agent.root, place.User)
+	if errors.Is(err, account.ErrUnknownUser) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, homeTimeout)
+	defer cancel()
+	location := authkeys.Location{Account: r.agent.keysAccount(user), Path: place.KeysFile}
+	view, err := authkeys.Look(within, location)
+	if err != nil {
+		return err
+	}
+	managed := authkeys.Parse(view.Data).Managed()
+	change, err := authkeys.Edit(within, location, func(f *authkeys.File) ([]byte, error) { return f.Released(keep) })
+	if err != nil || !change.Changed {
+		return err
+	}
+	file := ReleasedFile{KeysPlace: place, Kept: []string{}, Removed: []string{}}
+	for _, entry := range managed {
+		if keep(entry) {
+			file.Kept = append(file.Kept, entry.Fingerprint())
+		} else {
+			file.Removed = append(file.Removed, entry.Fingerprint())
+		}
+	}
+	r.out.Files = append(r.out.Files, file)
+	r.agent.log.Info("released", "user", place.User, "path", place.KeysFile,
+		slog.Any("kept", file.Kept), slog.Any("removed", file.Removed))
+	return nil
+}
+
+// forget removes what was remembered.
+func (r *release) forget() error {
+	err := os.Remove(filepath.Join(r.agent.root, StateDir, stateFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget what was applied: %w", err)
+	}
+	return nil
+}
