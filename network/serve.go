@@ -16,6 +16,7 @@ func Serve(ctx context.Context, conn *net.UnixConn) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
+	_ = conn.SetWriteBuffer(maxMessage) // a packet has to fit whole; as far as the kernel allows
 	requests := make(chan request)
 	failed := make(chan error, 1)
 	go func() {
