@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 )
@@ -32,18 +33,48 @@ type SSHD struct {
 	Socket  string // listens, and starts a service when somebody connects
 }
 
+// startWait bounds how long a service that is being started is waited for, and
+// startPoll is how often it is looked at.
+const (
+	startWait = 5 * time.Second
+	startPoll = 20 * time.Millisecond
+)
+
 // FindSSHD asks systemd which unit runs sshd now. What is active decides, never
-// the name alone: one may be an alias of the other, or be there unused.
+// the name alone: one may be an alias of the other, or be there unused. A
+// service that is just being started has read its configuration, or is about to:
+// it is waited for, so that it can be told of another.
 func FindSSHD(ctx context.Context) (SSHD, error) {
 	conn, err := dbus.NewWithContext(ctx)
 	if err != nil {
 		return SSHD{}, fmt.Errorf("connect to systemd: %w", err)
 	}
 	defer conn.Close()
-	units, err := conn.ListUnitsByNamesContext(ctx, slices.Concat(services, sockets))
-	if err != nil {
-		return SSHD{}, fmt.Errorf("list units: %w", err)
+	deadline := time.Now().Add(startWait)
+	for {
+		units, err := conn.ListUnitsByNamesContext(ctx, slices.Concat(services, sockets))
+		if err != nil {
+			return SSHD{}, fmt.Errorf("list units: %w", err)
+		}
+		if !slices.ContainsFunc(units, starts) || time.Now().After(deadline) {
+			return active(units), nil
+		}
+		select {
+		case <-time.After(startPoll):
+		case <-ctx.Done():
+			return SSHD{}, fmt.Errorf("list units: %w", ctx.Err())
+		}
 	}
+}
+
+// starts tells a service whose program has been started and is not ready yet.
+// One that only waits for its turn, which may be ours to end, is inactive.
+func starts(unit dbus.UnitStatus) bool {
+	return slices.Contains(services, unit.Name) && slices.Contains([]string{"start-pre", "start", "start-post"}, unit.SubState)
+}
+
+// active picks the units that are.
+func active(units []dbus.UnitStatus) SSHD {
 	var found SSHD
 	for _, unit := range units {
 		if unit.ActiveState != "active" && unit.ActiveState != "reloading" {
@@ -56,7 +87,7 @@ func FindSSHD(ctx context.Context) (SSHD, error) {
 			found.Socket = unit.Name
 		}
 	}
-	return found, nil
+	return found
 }
 
 // Reload reloads a service and waits until it has been done. It does not wait

@@ -4,6 +4,7 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/agent"
 )
@@ -22,8 +23,11 @@ func (i *Instance) AddFlags(cmd *cobra.Command) {
 func (i *Instance) Load() (agent.Config, error) { return agent.LoadConfig(i.Root, i.Config) }
 
 // Prepare gives a program's root command the ways that all have: errors are
-// printed by Finish, wrong flags are wrong usage.
+// printed by Finish, wrong flags are wrong usage. What it writes has the modes
+// that it is given, whatever root's shell has as its umask: the logon user has to
+// get at some of it.
 func Prepare(cmd *cobra.Command) *cobra.Command {
+	unix.Umask(0o022)
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.Version = version()
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{Err: err} })
