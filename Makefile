@@ -11,6 +11,12 @@ TIMEOUT   ?= 15m
 FUZZTIME  ?= 20s
 COUNT     ?= 6
 SUITES    ?= bullseye bookworm trixie
+VERSION   ?= 0.1.0
+DIST      ?= dist
+FORMATS   ?= deb rpm apk
+ARCHES    ?= amd64 arm64
+PREFIX    ?= /usr/local
+DESTDIR   ?=
 
 GOFUMPT     = $(GO) run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.1
@@ -19,10 +25,10 @@ GOLANGCI    = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 need = internal/need/need.sh
 root = $(filter 0,$(shell id -u))
 
-.PHONY: help build demo test lint fuzz bench images clean go
+.PHONY: help build demo test e2e lint fuzz bench images package install uninstall clean go
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 go:
 	@command -v $(GO) >/dev/null || { echo "missing: Go 1.26 or later; see https://go.dev/doc/install" >&2; exit 1; }
@@ -47,7 +53,13 @@ ifneq ($(root),)
 else
 	@echo "not root: what needs a machine with accounts and an sshd of its own is skipped (sudo make test)"
 endif
-	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(TESTFLAGS) $$($(GO) list ./... | grep -v /e2e$$)
+
+e2e: go ## (root) end-to-end tests: the package on a Debian that boots
+	@[ -n "$(root)" ] || { echo "make e2e boots machines: run it as root (sudo make e2e)" >&2; exit 1; }
+	@$(need) gcc ip nsenter ssh sshpass systemd-nspawn
+	@$(MAKE) --no-print-directory images SUITES=bookworm
+	$(GO) test -count 1 -timeout $(TIMEOUT) $(TESTFLAGS) ./e2e/...
 
 lint: go ## format, vet, staticcheck, golangci-lint, go.mod
 	@$(need) gcc git
@@ -72,6 +84,15 @@ bench: go ## the figures, COUNT (6) times, as benchstat reads them
 images: go ## (root) the Debian trees with other OpenSSH releases, kept in ~/.cache/latchkey
 	@$(need) debootstrap
 	@internal/testmachine/images.sh $(SUITES)
+
+package: go ## deb, rpm and apk for amd64 and arm64, into dist/; FORMATS= ARCHES= VERSION= DIST=
+	@GO='$(GO)' VERSION='$(VERSION)' DIST='$(DIST)' FORMATS='$(FORMATS)' ARCHES='$(ARCHES)' packaging/package.sh
+
+install: build ## without a package manager: below DESTDIR, into PREFIX (/usr/local)
+	@GO='$(GO)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' packaging/install.sh install bin
+
+uninstall: ## what `make install` has installed; the configuration stays
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' packaging/install.sh uninstall bin
 
 clean: ## what the other targets made here; the trees of `make images` stay
 	rm -rf bin dist

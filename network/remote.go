@@ -18,7 +18,7 @@ import (
 const replySlack = 2 * time.Second
 
 // longest bounds a question without a deadline of its own.
-const longest = time.Minute
+const longest = 30 * time.Second
 
 // Remote has another process touch the network. It keeps the connections to it
 // for the next question until Rest.
