@@ -56,8 +56,11 @@ func send(conn *net.UnixConn, v any, files ...*os.File) error {
 	return err
 }
 
-// errOversize is a packet that is longer than any of ours.
-var errOversize = errors.New("message is too long")
+// Packets that are none of ours.
+var (
+	errOversize  = errors.New("message is too long")
+	errMalformed = errors.New("message cannot be understood")
+)
 
 // receive reads one packet into v, and the descriptors that came with it, which
 // are the caller's to close even if it fails.
@@ -72,7 +75,7 @@ func receive(conn *net.UnixConn, v any) ([]*os.File, error) {
 		return files, errOversize
 	}
 	if err := json.Unmarshal(data[:n], v); err != nil {
-		return files, fmt.Errorf("message: %w", err)
+		return files, errMalformed // what the parser says quotes the message
 	}
 	return files, nil
 }

@@ -379,3 +379,20 @@ func TestTheProcessGivesUpWithItsAsker(t *testing.T) {
 		t.Error("it still waits for the endpoint")
 	}
 }
+
+// FuzzWhateverIsSaidIsSoundOrUnknown: bytes of the process that reads what
+// strangers send reach the one with privilege here, and nowhere else.
+func FuzzWhateverIsSaidIsSoundOrUnknown(f *testing.F) {
+	f.Add([]byte(`{"binding":{"state":"unbound","instance_id":"i-1","at":"2026-01-02T03:04:05Z"}}`))
+	f.Add([]byte(`{"answer":{"key":"refused","methods":["password"],"version":"SSH-2.0-x","host_key":"AAAA","reason":"no"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := remoteTo(t, says(string(data)))
+		defer r.Rest()
+		if b := r.Fetch(t.Context(), Endpoint{}); b.Validate() != nil {
+			t.Errorf("binding %+v: %v", b, b.Validate())
+		}
+		if a := r.Ask(t.Context(), sshd.Question{}, false); a.Validate() != nil {
+			t.Errorf("answer %+v: %v", a, a.Validate())
+		}
+	})
+}

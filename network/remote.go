@@ -153,7 +153,7 @@ func (r *Remote) over(ctx context.Context, connect way, what request) (reply, []
 // refusedError is what the process said that could not do what was asked.
 type refusedError struct{ text string }
 
-func (e *refusedError) Error() string { return fmt.Sprintf("%.200q", e.text) }
+func (e *refusedError) Error() string { return fmt.Sprintf("%+.200q", e.text) }
 
 // exchange sends a request and waits for the reply, never longer than ctx.
 func exchange(ctx context.Context, conn *net.UnixConn, what request) (reply, []*os.File, error) {
