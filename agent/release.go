@@ -77,9 +77,8 @@ type release struct {
 func (r *release) open(ctx context.Context) error {
 	daemon, config := r.agent.sshd, r.agent.config.SSHD.Config
 	files, err := daemon.ReadFiles()
-	if errors.Is(err, fs.ErrNotExist) { // sshd was removed before us
-		r.out.Password = "unknown"
-		return os.RemoveAll(filepath.Join(r.agent.root, sshd.DropIn))
+	if errors.Is(err, fs.ErrNotExist) {
+		return r.openWithoutMain(err)
 	}
 	if err != nil {
 		return err
@@ -104,8 +103,32 @@ func (r *release) open(ctx context.Context) error {
 	if r.out.Listener, err = daemon.Reload(ctx, effective); err != nil {
 		return err
 	}
-	r.agent.event(eventPasswordOpened, &World{Account: account.Account{Name: r.user()}, Boot: r.state.BootID})
+	r.announce()
 	return nil
+}
+
+// openWithoutMain takes the drop-in away where sshd's main file is gone: sshd may
+// have been removed before us. One that still runs cannot be told.
+func (r *release) openWithoutMain(missing error) error {
+	r.out.Password = "unknown"
+	err := os.Remove(filepath.Join(r.agent.root, sshd.DropIn))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("take the drop-in away: %w", err)
+	}
+	r.out.Opened = true
+	return fmt.Errorf("an sshd that still runs cannot be reloaded, and takes no passwords until it is restarted: %w", missing)
+}
+
+// announce logs that passwords are open.
+func (r *release) announce() {
+	world := &World{Account: account.Account{Name: r.user()}, Boot: r.state.BootID}
+	if r.state.Applied != nil {
+		world.Location.Path = r.state.Applied.KeysFile
+	}
+	r.agent.event(eventPasswordOpened, world)
 }
 
 // user is the logon user, as far as it is known which one.

@@ -94,8 +94,8 @@ func TestTheStatusLineSaysHowThingsAre(t *testing.T) {
 		"nothing applied yet; endpoint: no answer in time":      statusLine(unknown(), nil, nil),
 		"unbound, user root, passwords left to sshd's configur": statusLine(unbound(), &Outcome{Applied: &Applied{Binding: unbound(), User: "root"}}, nil),
 		", user root, passwords off; the last pass failed":      statusLine(key, &Outcome{Applied: &applied}, errors.New("x")),
-		"; pending: unbound":                                    statusLine(key, &Outcome{Applied: &applied, Pending: &metadata.Binding{State: metadata.Unbound}}, nil),
-		"; faults: account-expired":                             statusLine(key, &Outcome{Applied: &Applied{Binding: key, Faults: []sshd.Cause{{ID: "account-expired"}}}}, nil),
+		"; pending: unbound":        statusLine(key, &Outcome{Applied: &applied, Pending: &metadata.Binding{State: metadata.Unbound}}, nil),
+		"; faults: account-expired": statusLine(key, &Outcome{Applied: &Applied{Binding: key, Faults: []sshd.Cause{{ID: "account-expired"}}}}, nil),
 	} {
 		if !strings.Contains(line, want) || strings.Contains(line, "\n") {
 			t.Errorf("%q, want %q in it", line, want)

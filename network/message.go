@@ -16,8 +16,9 @@ import (
 )
 
 // A conversation is requests and replies in turn, each one packet of JSON on a
-// Unix socket that keeps packets apart (unix(7), SOCK_SEQPACKET). The reply to a
-// request for a connection carries its two ends as descriptors.
+// Unix socket that keeps packets apart (unix(7), SOCK_SEQPACKET). It begins with
+// an empty reply: the process is there. The reply to a request for a connection
+// carries its two ends as descriptors.
 
 // request asks for one of the three things.
 type request struct {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,24 +179,30 @@ func child(t *testing.T) string {
 func remoteTo(t *testing.T, process func(*net.UnixConn)) *Remote {
 	t.Helper()
 	return &Remote{ways: []way{func(context.Context) (*net.UnixConn, error) {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return nil, err
-		}
-		ours, err := unixConn(os.NewFile(uintptr(fds[0]), "ours"))
-		if err != nil {
-			return nil, err
-		}
-		theirs, err := unixConn(os.NewFile(uintptr(fds[1]), "theirs"))
-		if err != nil {
-			return nil, err
-		}
+		ours, theirs := conversation(t)
 		go func() {
 			defer theirs.Close()
-			process(theirs)
+			if err := send(theirs, reply{}); err == nil {
+				process(theirs)
+			}
 		}()
 		return ours, nil
 	}}}
+}
+
+// conversation is the two ends of one.
+func conversation(t *testing.T) (ours, theirs *net.UnixConn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, conn := range []**net.UnixConn{&ours, &theirs} {
+		if *conn, err = unixConn(os.NewFile(uintptr(fds[i]), "conversation")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ours, theirs
 }
 
 // says replies with these bytes to whatever is asked.
@@ -317,11 +324,31 @@ func open(t *testing.T) int {
 // unit cannot be started, in a container for instance.
 func TestAWayThatLeadsNowhereIsNotTheEnd(t *testing.T) {
 	r := unprivileged(t)
-	dead := remoteTo(t, func(*net.UnixConn) {}).ways[0]
+	mute := func(context.Context) (*net.UnixConn, error) {
+		ours, theirs := conversation(t)
+		return ours, theirs.Close()
+	}
 	refused := func(context.Context) (*net.UnixConn, error) { return nil, unix.ECONNREFUSED }
-	r.ways = append([]way{refused, dead}, r.ways...)
+	r.ways = append([]way{refused, mute}, r.ways...)
 	if got := r.Fetch(t.Context(), endpoint(t)); got.State != metadata.Unbound {
 		t.Errorf("fetched %+v, want unbound", got)
+	}
+}
+
+// TestAProcessThatDiesOverItsReadingIsNotFollowedByALessConfinedOne: whoever can
+// make it die could otherwise choose who reads the rest.
+func TestAProcessThatDiesOverItsReadingIsNotFollowedByALessConfinedOne(t *testing.T) {
+	var deaths atomic.Int32
+	r := remoteTo(t, func(conn *net.UnixConn) {
+		deaths.Add(1)
+		_, _ = receive(conn, &request{})
+	})
+	r.ways = append(r.ways, func(context.Context) (*net.UnixConn, error) {
+		t.Error("the next way is taken")
+		return nil, unix.ECONNREFUSED
+	})
+	if got := r.Fetch(t.Context(), endpoint(t)); got.State != metadata.Unknown || deaths.Load() != attempts {
+		t.Errorf("fetched %+v after %d deaths, want unknown after %d", got, deaths.Load(), attempts)
 	}
 }
 

@@ -23,7 +23,7 @@ const longest = 30 * time.Second
 // Remote has another process touch the network. It keeps the connections to it
 // for the next question until Rest.
 type Remote struct {
-	// ways lead to such a process. The first that works is taken.
+	// ways lead to such a process, the best confined first.
 	ways []way
 
 	mu   sync.Mutex
@@ -92,28 +92,66 @@ func unknownAt(err error) metadata.Binding {
 	return metadata.Binding{State: metadata.Unknown, Reason: err.Error(), At: time.Now().UTC()}
 }
 
-// ask sends a request over a connection from before, else over each way in
-// turn: one that is there but leads nowhere, such as a unit that cannot be
-// started here, must not be the end of it.
-func (r *Remote) ask(ctx context.Context, what request) (reply, []*os.File, error) {
-	ways := r.ways
-	if conn := r.take(); conn != nil {
-		kept := func(context.Context) (*net.UnixConn, error) { return conn, nil }
-		ways = append([]way{kept}, ways...)
-	}
-	var faults []error
-	for _, connect := range ways {
-		got, files, err := r.over(ctx, connect, what)
-		if err == nil {
+// attempts is how often a question is asked of a process that dies over it.
+const attempts = 2
+
+// ask sends a request over a connection from before, else over a new one. A
+// process that died is followed by another, of the same way.
+func (r *Remote) ask(ctx context.Context, what request) (got reply, files []*os.File, err error) {
+	for range attempts {
+		conn := r.take()
+		if conn == nil {
+			if conn, err = r.connect(ctx); err != nil {
+				break
+			}
+		}
+		if got, files, err = r.over(ctx, conn, what); err == nil {
 			return got, files, nil
 		}
 		closeAll(files)
+		var refused *refusedError
+		if errors.As(err, &refused) || ctx.Err() != nil {
+			break
+		}
+		r.Rest() // others that rested may be as dead
+	}
+	return reply{}, nil, fmt.Errorf("ask the network process: %w", err)
+}
+
+// connect takes the first way at whose end a process greets. One that leads
+// nowhere, such as a unit that cannot be started here, must not be the end of
+// it. But a process that has greeted, and then dies over what it reads, is never
+// followed by one that is less confined: it is what the reading could be after.
+func (r *Remote) connect(ctx context.Context) (*net.UnixConn, error) {
+	var faults []error
+	for _, connect := range r.ways {
+		conn, err := connect(ctx)
+		if err == nil {
+			err = awaitGreeting(ctx, conn)
+		}
+		if err == nil {
+			return conn, nil
+		}
 		faults = append(faults, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return reply{}, nil, fmt.Errorf("ask the network process: %w", faults[len(faults)-1])
+	return nil, errors.Join(faults...)
+}
+
+// awaitGreeting waits for the process to say that it is there.
+func awaitGreeting(ctx context.Context, conn *net.UnixConn) error {
+	_ = conn.SetDeadline(time.Now().Add(longest))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	files, err := receive(conn, &reply{})
+	closeAll(files)
+	if err != nil {
+		_ = conn.Close()
+		return fmt.Errorf("no network process answers: %w", err)
+	}
+	return nil
 }
 
 // take takes an idle connection, nil when there is none.
@@ -129,13 +167,9 @@ func (r *Remote) take() *net.UnixConn {
 	return conn
 }
 
-// over asks by one way. A connection on which anything went wrong is not used
+// over asks over one connection. One on which anything went wrong is not used
 // again.
-func (r *Remote) over(ctx context.Context, connect way, what request) (reply, []*os.File, error) {
-	conn, err := connect(ctx)
-	if err != nil {
-		return reply{}, nil, err
-	}
+func (r *Remote) over(ctx context.Context, conn *net.UnixConn, what request) (reply, []*os.File, error) {
 	got, files, err := exchange(ctx, conn, what)
 	if err != nil {
 		_ = conn.Close()

@@ -17,6 +17,9 @@ func Serve(ctx context.Context, conn *net.UnixConn) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	_ = conn.SetWriteBuffer(maxMessage) // a packet has to fit whole; as far as the kernel allows
+	if err := send(conn, reply{}); err != nil {
+		return fmt.Errorf("greet: %w", err)
+	}
 	requests := make(chan request)
 	failed := make(chan error, 1)
 	go func() {

@@ -25,9 +25,11 @@ func (i *Instance) Load() (agent.Config, error) { return agent.LoadConfig(i.Root
 // Prepare gives a program's root command the ways that all have: errors are
 // printed by Finish, wrong flags are wrong usage. What it writes has the modes
 // that it is given, whatever root's shell has as its umask: the logon user has to
-// get at some of it.
+// get at some of it. Its memory, with the key of a proof in it, goes into no core
+// dump; programs that it starts do as they like.
 func Prepare(cmd *cobra.Command) *cobra.Command {
 	unix.Umask(0o022)
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.Version = version()
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{Err: err} })
