@@ -47,7 +47,7 @@ endif
 # Without root the tests that need a machine of their own are skipped; with
 # it, trees of other OpenSSH releases are made once and kept.
 test: go ## all tests, with the race detector; as root also those on a real machine
-	@$(need) gcc ssh ssh-keygen $(if $(root),sshd sshpass systemd-nspawn)
+	@$(need) gcc ssh ssh-keygen $(if $(root),sshd sshpass systemd-nspawn lintian mandoc rpm shellcheck)
 ifneq ($(root),)
 	@$(MAKE) --no-print-directory images || echo "going on without these trees" >&2
 else
@@ -91,8 +91,12 @@ package: go ## deb, rpm and apk for amd64 and arm64, into dist/; FORMATS= ARCHES
 install: build ## without a package manager: below DESTDIR, into PREFIX (/usr/local)
 	@GO='$(GO)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' packaging/install.sh install bin
 
+# What is installed here, and not below DESTDIR, is first stopped and gives the
+# instance back, as when a package is removed.
 uninstall: ## what `make install` has installed; the configuration stays
+	@[ -n '$(DESTDIR)' ] || [ ! -x '$(PREFIX)/bin/latchkey' ] || PATH='$(PREFIX)/bin':"$$PATH" packaging/scripts/rpm/preun 0
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' packaging/install.sh uninstall bin
+	@[ -n '$(DESTDIR)' ] || packaging/scripts/rpm/postun 0
 
 clean: ## what the other targets made here; the trees of `make images` stay
 	rm -rf bin dist
