@@ -47,7 +47,7 @@ endif
 # Without root the tests that need a machine of their own are skipped; with
 # it, trees of other OpenSSH releases are made once and kept.
 test: go ## all tests, with the race detector; as root also those on a real machine
-	@$(need) gcc ssh ssh-keygen $(if $(root),sshd sshpass systemd-nspawn lintian mandoc rpm shellcheck)
+	@$(need) gcc ssh ssh-keygen $(if $(root),sshd journalctl lintian mandoc rpm shellcheck)
 ifneq ($(root),)
 	@$(MAKE) --no-print-directory images || echo "going on without these trees" >&2
 else

@@ -17,6 +17,8 @@ package_of() {
 	sshd) echo openssh-server ;;
 	ssh | ssh-keygen) echo openssh-client ;;
 	gcc) echo gcc libc6-dev ;;
+	ip) echo iproute2 ;;
+	journalctl) echo systemd ;;
 	systemd-nspawn) echo systemd-container ;;
 	*) echo "$1" ;;
 	esac
