@@ -10,64 +10,51 @@ import (
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 )
 
-// bind binds a new key and applies it.
-func (b *booted) bind() testmachine.Key {
-	b.t.Helper()
-	key := testmachine.NewKey(b.t, "ed25519")
-	b.endpoint.Bind("e2e", key.Line)
-	b.run("latchkey", "--config", testConfig, "apply")
+// bindAndApply binds a new key and has it in force without a restart.
+func (i *instance) bindAndApply() testmachine.Key {
+	i.t.Helper()
+	key := i.endpoint.bindNew("e2e")
+	i.run("latchkey", "apply")
 	return key
 }
 
-// wantClosed checks that the key logs in and no password does.
-func (b *booted) wantClosed(key testmachine.Key) {
-	b.t.Helper()
-	if got := b.offers(); got != "publickey" {
-		b.t.Errorf("sshd offers %s, want publickey alone", got)
-	}
-	b.wantLogon(key)
-}
-
 func TestSystemdReloadsItsServiceAndSessionsSurvive(t *testing.T) {
-	b := boot(t, nil)
-	if got := b.offers(); got != "publickey,password" {
-		t.Fatalf("before binding sshd offers %s", got)
-	}
-	first := b.bind()
-	b.wantClosed(first)
-	if log := b.run("journalctl", "-u", "ssh", "-o", "cat"); !strings.Contains(log, "Reloaded ssh.service") {
+	i := boot(t, nil)
+	i.wantMethods("root", "publickey,password")
+	key := i.bindAndApply()
+	i.wantMethods("root", "publickey")
+	if log := i.run("journalctl", "-u", "ssh", "-o", "cat"); !strings.Contains(log, "Reloaded ssh.service") {
 		t.Errorf("systemd did not reload ssh.service:\n%s", log)
 	}
-	said, end := b.session(first)
-	pid := b.run("systemctl", "show", "-P", "MainPID", "ssh.service")
+	said, end := i.session(key)
+	pid := i.property("ssh.service", "MainPID")
 
-	b.endpoint.Unbind()
-	b.run("latchkey", "--config", testConfig, "apply")
-	if got := b.offers(); got != "publickey,password" {
-		t.Errorf("after unbinding sshd offers %s", got)
-	}
+	i.endpoint.Unbind()
+	i.run("latchkey", "apply")
+	i.wantMethods("root", "publickey,password")
 	if rest := end(); rest != "heard you\n" || said != "begun\n" {
 		t.Errorf("the session said %q and after the reload %q", said, rest)
 	}
-	if now := b.run("systemctl", "show", "-P", "MainPID", "ssh.service"); now != pid {
+	if now := i.property("ssh.service", "MainPID"); now != pid {
 		t.Errorf("sshd was restarted: process %s, then %s", pid, now)
 	}
 }
 
-// session begins a session; end lets it finish and is what it said then.
-func (b *booted) session(key testmachine.Key) (said string, end func() string) {
-	b.t.Helper()
-	session := b.ssh([]string{"-i", key.PEM}, "echo begun; read word; echo heard $word")
+// session begins a session of root's; end lets it finish and is what it said
+// then.
+func (i *instance) session(key testmachine.Key) (said string, end func() string) {
+	i.t.Helper()
+	session := i.ssh("root", byKey(key), "echo begun; read word; echo heard $word")
 	input, err := session.StdinPipe()
 	if err != nil {
-		b.t.Fatal(err)
+		i.t.Fatal(err)
 	}
 	output, err := session.StdoutPipe()
 	if err != nil {
-		b.t.Fatal(err)
+		i.t.Fatal(err)
 	}
 	if err := session.Start(); err != nil {
-		b.t.Fatal(err)
+		i.t.Fatal(err)
 	}
 	lines := bufio.NewReader(output)
 	said, _ = lines.ReadString('\n')
@@ -81,17 +68,16 @@ func (b *booted) session(key testmachine.Key) (said string, end func() string) {
 
 // bySocket has systemd listen in sshd's place. With accept it starts an sshd
 // for each connection, else one at the first.
-func bySocket(t *testing.T, accept bool) func(*testmachine.Machine) {
-	t.Helper()
-	return func(m *testmachine.Machine) {
-		t.Helper()
-		m.WriteFile("/etc/systemd/system/ssh.socket", fmt.Sprintf(
-			"[Socket]\nListenStream=127.0.0.1:%d\nAccept=%v\n[Install]\nWantedBy=sockets.target\n", m.Port, accept), 0o644)
-		m.WriteFile("/etc/systemd/system/ssh@.service",
+func bySocket(accept bool) func(*instance) {
+	return func(i *instance) {
+		i.t.Helper()
+		i.WriteFile("/etc/systemd/system/ssh.socket", fmt.Sprintf(
+			"[Socket]\nListenStream=%d\nAccept=%v\n[Install]\nWantedBy=sockets.target\n", i.Port, accept), 0o644)
+		i.WriteFile("/etc/systemd/system/ssh@.service",
 			"[Service]\nExecStart=-/usr/sbin/sshd -i\nStandardInput=socket\nKillMode=process\n", 0o644)
-		m.WriteFile("/etc/tmpfiles.d/sshd.conf", "d /run/sshd 0755 root root\n", 0o644) // no unit of many may own it
-		m.Run(t, "systemctl", "disable", "ssh.service")
-		m.Run(t, "systemctl", "enable", "ssh.socket")
+		i.WriteFile("/etc/tmpfiles.d/sshd.conf", "d /run/sshd 0755 root root\n", 0o644) // no unit of many may own it
+		i.Run(i.t, "systemctl", "disable", "ssh.service")
+		i.Run(i.t, "systemctl", "enable", "ssh.socket")
 	}
 }
 
@@ -107,15 +93,14 @@ func TestUnderSocketActivationTheNextConnectionMeetsThePolicy(t *testing.T) {
 		{"one for each connection", true, true, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := boot(t, bySocket(t, test.accept))
+			i := boot(t, bySocket(test.accept))
 			if test.running {
-				if got := b.offers(); got != "publickey,password" {
-					t.Fatalf("before binding sshd offers %s", got)
-				}
+				i.wantMethods("root", "publickey,password")
 			}
-			key := b.bind()
-			b.wantClosed(key)
-			log := b.run("journalctl", "-o", "cat")
+			key := i.bindAndApply()
+			i.wantMethods("root", "publickey")
+			i.wantIn("root", byKey(key))
+			log := i.run("journalctl", "-o", "cat")
 			if got := strings.Contains(log, "Reloaded ssh.service"); got != test.reloads {
 				t.Errorf("systemd reloaded ssh.service: %v, want %v", got, test.reloads)
 			}
@@ -129,9 +114,10 @@ func TestUnderSocketActivationTheNextConnectionMeetsThePolicy(t *testing.T) {
 // TestBeforeSshdHasStartedABindingIsAppliedForWhenItDoes: early in the boot
 // neither sshd nor its run folder is there.
 func TestBeforeSshdHasStartedABindingIsAppliedForWhenItDoes(t *testing.T) {
-	b := boot(t, func(m *testmachine.Machine) { m.Run(t, "systemctl", "disable", "ssh.service") })
-	b.run("rm", "-rf", "/run/sshd")
-	key := b.bind()
-	b.run("systemctl", "start", "ssh.service")
-	b.wantClosed(key)
+	i := boot(t, func(i *instance) { i.Run(i.t, "systemctl", "disable", "ssh.service") })
+	i.run("rm", "-rf", "/run/sshd")
+	key := i.bindAndApply()
+	i.run("systemctl", "start", "ssh.service")
+	i.wantMethods("root", "publickey")
+	i.wantIn("root", byKey(key))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -46,7 +47,7 @@ func endpoint(t *testing.T, keys ...testmachine.Key) Endpoint {
 // unprivileged is a Remote whose processes end with the test.
 func unprivileged(t *testing.T) *Remote {
 	t.Helper()
-	r := Unprivileged("/some/root") // not "/": that one may have systemd's
+	r := Unprivileged("/some/root", slog.New(slog.DiscardHandler)) // not "/": that one may have systemd's
 	t.Cleanup(func() {
 		r.Rest()
 		await(t, "its processes have ended", func() bool { return child(t) == "" })
@@ -329,9 +330,14 @@ func TestAWayThatLeadsNowhereIsNotTheEnd(t *testing.T) {
 		return ours, theirs.Close()
 	}
 	refused := func(context.Context) (*net.UnixConn, error) { return nil, unix.ECONNREFUSED }
+	var said strings.Builder
+	r.log = slog.New(slog.NewTextHandler(&said, nil))
 	r.ways = append([]way{refused, mute}, r.ways...)
 	if got := r.Fetch(t.Context(), endpoint(t)); got.State != metadata.Unbound {
 		t.Errorf("fetched %+v, want unbound", got)
+	}
+	if !strings.Contains(said.String(), "without its confinement") {
+		t.Errorf("nobody is told: %q", said.String())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -32,13 +33,14 @@ const (
 // Unprivileged is a Side in a process without privilege: one that systemd starts
 // and confines, where it does; else a child of this process, which is to be a
 // program that calls ServeInherited when its argument is Command. root is the
-// root folder of the instance that is served.
-func Unprivileged(root string) *Remote {
+// root folder of the instance that is served; that a unit which is there cannot
+// be started is said to log.
+func Unprivileged(root string, log *slog.Logger) *Remote {
 	child := func(context.Context) (*net.UnixConn, error) { return startChild() }
 	if root != "/" {
-		return &Remote{ways: []way{child}}
+		return &Remote{ways: []way{child}, log: log}
 	}
-	return &Remote{ways: []way{dialSocket, child}}
+	return &Remote{ways: []way{dialSocket, child}, log: log}
 }
 
 func dialSocket(ctx context.Context) (*net.UnixConn, error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -25,9 +27,11 @@ const longest = 30 * time.Second
 type Remote struct {
 	// ways lead to such a process, the best confined first.
 	ways []way
+	log  *slog.Logger
 
-	mu   sync.Mutex
-	idle []*net.UnixConn
+	mu     sync.Mutex
+	idle   []*net.UnixConn
+	warned bool // that a better way leads nowhere
 }
 
 // way starts a process, or finds one, and connects to it.
@@ -130,15 +134,32 @@ func (r *Remote) connect(ctx context.Context) (*net.UnixConn, error) {
 			err = awaitGreeting(ctx, conn)
 		}
 		if err == nil {
+			r.warn(errors.Join(faults...))
 			return conn, nil
 		}
-		faults = append(faults, err)
+		if !errors.Is(err, fs.ErrNotExist) { // else there is no such way here
+			faults = append(faults, err)
+		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, errors.Join(faults...)
+	return nil, errors.Join(append(faults, errNoWay)...)
 }
+
+// warn says once that a way which is there could not be taken.
+func (r *Remote) warn(fault error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if fault != nil && !r.warned {
+		r.log.Warn("the network process of systemd cannot be had, a child of this one without its confinement asks instead; see systemctl status 'latchkey-network@*'",
+			slog.Any("error", fault))
+		r.warned = true
+	}
+}
+
+// errNoWay is what every way came to.
+var errNoWay = errors.New("no network process could be started")
 
 // awaitGreeting waits for the process to say that it is there.
 func awaitGreeting(ctx context.Context, conn *net.UnixConn) error {

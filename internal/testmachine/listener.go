@@ -30,17 +30,17 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 const startTimeout = 15 * time.Second
 
 // SSHDConfig replaces /etc/ssh/sshd_config. Two lines, the machine's port and
-// 127.0.0.1, are put before the text; a running sshd does not see the change
+// address, are put before the text; a running sshd does not see the change
 // before it is reloaded.
 func (m *Machine) SSHDConfig(text string) {
 	m.t.Helper()
-	address := fmt.Sprintf("Port %d\nListenAddress 127.0.0.1\n", m.Port)
+	address := fmt.Sprintf("Port %d\nListenAddress %s\n", m.Port, m.Host)
 	m.WriteFile("/etc/ssh/sshd_config", address+text, 0o644)
 }
 
 // Address is where the machine's sshd listens.
 func (m *Machine) Address() string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(m.Port))
+	return net.JoinHostPort(m.Host, strconv.Itoa(m.Port))
 }
 
 // StartSSHD starts the machine's sshd and waits until it answers. Its log is

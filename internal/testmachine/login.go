@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
 )
 
 // loginTimeout bounds one login, which takes some 50 ms.
@@ -126,8 +127,8 @@ func (m *Machine) dial(config *ssh.ClientConfig) (*ssh.Client, error) {
 func (m *Machine) OpenSSH(t testing.TB, user string, options []string, command ...string) *exec.Cmd {
 	t.Helper()
 	known := filepath.Join(t.TempDir(), "known_hosts")
-	line := fmt.Sprintf("[127.0.0.1]:%d %s", m.Port, ssh.MarshalAuthorizedKey(m.HostKey))
-	if err := os.WriteFile(known, []byte(line), 0o600); err != nil {
+	line := knownhosts.Line([]string{m.Address()}, m.HostKey)
+	if err := os.WriteFile(known, []byte(line+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ours := []string{
@@ -137,5 +138,5 @@ func (m *Machine) OpenSSH(t testing.TB, user string, options []string, command .
 		"-o", "StrictHostKeyChecking=yes", "-o", "HostKeyAlgorithms=" + m.HostKey.Type(),
 	}
 	return exec.Command(RequireProgram(t, "ssh"),
-		slices.Concat(options, ours, []string{"127.0.0.1"}, command)...)
+		slices.Concat(options, ours, []string{m.Host}, command)...)
 }

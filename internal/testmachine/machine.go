@@ -17,7 +17,9 @@ import (
 type Machine struct {
 	// Root is where the machine's / is seen from the test.
 	Root string
-	// Port is the port on 127.0.0.1 that its sshd listens on.
+	// Host and Port are where its sshd listens: a port of its own on 127.0.0.1,
+	// unless the test moves it.
+	Host string
 	Port int
 	// HostKey is the one its sshd shows; the other kinds it has are refused by
 	// the logins of this package.
@@ -47,7 +49,7 @@ func newMachine(t testing.TB, lower string) *Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Machine{t: t}
+	m := &Machine{Host: "127.0.0.1", t: t}
 	t.Cleanup(func() { m.takeAway(dir) })
 	if m.Root, err = overlay.Assemble(dir, lower); err != nil {
 		t.Fatalf("testmachine: %v", err)

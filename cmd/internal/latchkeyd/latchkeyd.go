@@ -53,9 +53,9 @@ func serve(ctx context.Context, instance cli.Instance) error {
 		return err
 	}
 	systemd.Starting(config.Apply.BootWait.Duration)
+	log := slog.New(systemd.NewLogHandler(os.Stderr))
 	daemon := agent.NewDaemon(agent.Options{
-		Root: instance.Root, Config: config, Log: slog.New(systemd.NewLogHandler(os.Stderr)),
-		Network: network.Unprivileged(instance.Root),
+		Root: instance.Root, Config: config, Log: log, Network: network.Unprivileged(instance.Root, log),
 	}, instance.Config)
 	return daemon.Run(ctx, agent.Supervisor{
 		Ready: func() {

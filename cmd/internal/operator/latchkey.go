@@ -81,8 +81,9 @@ func (t *tool) agent() (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	log := journalOf(t.instance.Root)
 	return agent.New(agent.Options{
-		Root: t.instance.Root, Config: config, Log: journalOf(t.instance.Root), Network: network.Unprivileged(t.instance.Root),
+		Root: t.instance.Root, Config: config, Log: log, Network: network.Unprivileged(t.instance.Root, log),
 	}), nil
 }
 
@@ -90,7 +91,7 @@ func (t *tool) agent() (*agent.Agent, error) {
 // is this machine's.
 func journalOf(root string) *slog.Logger {
 	if root != "/" {
-		return nil
+		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(systemd.NewJournalHandler())
 }
