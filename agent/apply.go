@@ -40,6 +40,7 @@ type applier struct {
 
 // apply takes the plan's steps in the one order that is safe for them.
 func (r *applier) apply(ctx context.Context) error {
+	r.agent.sshd.Sweep()
 	r.closed = r.plan.world.Files.Holds()
 	r.wasClosed = r.recordedClosed() && !r.state.Unfinished && r.plan.world.Files.Closed()
 	r.elsewhere = r.plan.Retire

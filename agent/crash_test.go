@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -199,6 +200,11 @@ func (r *rig) wantEnd(to metadata.Binding, first, second testmachine.Key) {
 	}
 	if state := r.state(); state.Unfinished || !state.Applied.Binding.Same(to) || state.Applied.PasswordClosed != isBound {
 		r.t.Errorf("%s: remembered %+v", to.State, state.Applied)
+	}
+	for _, folder := range writtenTo {
+		if left, _ := filepath.Glob(r.Path(folder) + "/.latchkey-*"); len(left) > 0 {
+			r.t.Errorf("%s: left behind: %s", to.State, left)
+		}
 	}
 	if again := r.pass(to, How{}); len(again.Done) > 0 {
 		r.t.Errorf("%s: the pass after that took %v, want nothing left to do", to.State, again.verbs())

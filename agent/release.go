@@ -76,6 +76,7 @@ type release struct {
 // that is not ours.
 func (r *release) open(ctx context.Context) error {
 	daemon, config := r.agent.sshd, r.agent.config.SSHD.Config
+	daemon.Sweep()
 	files, err := daemon.ReadFiles()
 	if errors.Is(err, fs.ErrNotExist) {
 		return r.openWithoutMain(err)

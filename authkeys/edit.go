@@ -150,6 +150,7 @@ func (l Location) editOnce(ctx context.Context, p *place, edit func(*File) ([]by
 		return Change{}, err
 	}
 	if l.settled(old, change.After) {
+		p.sweep() // an edit that was cut off may have got this far
 		return change, nil
 	}
 	if len(change.After) > MaxSize {
@@ -221,6 +222,14 @@ func (p *place) read() (*atomicfile.Snapshot, error) {
 		return nil, errManyLines
 	}
 	return snapshot, err
+}
+
+// sweep removes what edits that were cut off have left beside the file.
+func (p *place) sweep() {
+	if folder, err := p.openFolder(); err == nil {
+		atomicfile.Sweep(folder)
+		_ = folder.Close()
+	}
 }
 
 // explain adds what to do where the system's words alone do not tell.

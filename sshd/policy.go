@@ -207,6 +207,20 @@ func (d *Daemon) Write(from, next *Files) error {
 	return nil
 }
 
+// Sweep removes what writes that were cut off have left beside sshd's files.
+func (d *Daemon) Sweep() {
+	for _, name := range []string{d.Config, DropIn} {
+		resolved, err := filepath.EvalSymlinks(d.path(name))
+		if err != nil {
+			resolved = d.path(name) // the folder may be there without the file
+		}
+		if dir, err := os.OpenRoot(filepath.Dir(resolved)); err == nil {
+			atomicfile.Sweep(dir)
+			_ = dir.Close()
+		}
+	}
+}
+
 // replaceFile replaces one of sshd's files. A symbolic link is followed: an
 // administrator may keep the main file elsewhere.
 func replaceFile(name string, data []byte, mode os.FileMode) error {

@@ -29,6 +29,17 @@ func tempName() string {
 // maxSwept bounds the names looked at: the folder may be a hostile user's.
 const maxSwept = 4096
 
+// Sweep removes the temporary files that crashed processes left in dir, as Replace
+// does before it writes there.
+func Sweep(dir *os.Root) {
+	folder, err := dir.Open(".")
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	sweep(folder)
+}
+
 // sweep removes the temporary files that a crashed process left behind. It is a
 // courtesy: what cannot be removed does no harm.
 func sweep(folder *os.File) {
