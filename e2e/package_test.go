@@ -22,12 +22,14 @@ const (
 	currentVersion = "0.1.1"
 )
 
-// TestMain takes the packages away that the tests have built.
+// TestMain takes away what the tests have made for all of them: the packages,
+// and the control group of the systems.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if err := built.remove(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
+		removeControlGroup()
 		os.Exit(code)
 	}))
 }
