@@ -297,8 +297,8 @@ func (r *applier) undoPolicy(before, written *sshd.Files) error {
 func (r *applier) askListener(ctx context.Context) bool {
 	good := true
 	_ = r.step(AskListener, r.plan.world.Effective.ListenAddress(), func() error {
-		var err error
-		r.running, err = r.agent.sshd.Running(ctx, r.plan.world.Effective)
+		found, err := r.agent.sshd.Running(ctx, r.plan.world.Effective)
+		r.running = found == sshd.ListenerRunning
 		switch {
 		case err != nil:
 			r.listener = sshd.Answer{Key: sshd.Unknown, Reason: err.Error()}

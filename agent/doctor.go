@@ -287,7 +287,9 @@ func (d *doctor) listener(ctx context.Context, r *applier) {
 	switch {
 	case err != nil:
 		d.add(name, Unsure, "see whether sshd runs: systemctl status ssh", "%v", err)
-	case !running:
+	case running == sshd.ListenerOnDemand:
+		d.pass(name, "systemd starts sshd at the next connection, with what is configured now")
+	case running != sshd.ListenerRunning:
 		d.add(name, Unsure, "start sshd", "no sshd runs; it will start with what is configured now")
 	case r == nil:
 		d.pass(name, "sshd runs at %s", address)

@@ -47,15 +47,11 @@ func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error)
 		return nil, err
 	}
 	defer free()
-	unlock, err := a.lock(ctx)
+	state, unlock, err := a.locked(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	state, err := loadState(a.root, hardwareID(a.root))
-	if err != nil {
-		return nil, err
-	}
 	r := &release{agent: a, state: state, removeKeys: removeKeys, out: &Released{Files: []ReleasedFile{}}}
 	if err := errors.Join(r.open(ctx), r.keys(ctx)); err != nil {
 		return r.out, err

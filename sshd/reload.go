@@ -19,6 +19,7 @@ type Listener string
 
 // What there can be.
 const (
+	ListenerRunning    Listener = "running"          // it can be asked
 	ListenerReloaded   Listener = "reloaded"         // it has read its configuration again
 	ListenerOnDemand   Listener = "socket-activated" // started for each connection, or by the first: reads it then
 	ListenerNotThere   Listener = "not running"      // will read it when it starts
@@ -45,6 +46,10 @@ func (d *Daemon) Reload(ctx context.Context, config Config) (Listener, error) {
 		switch {
 		case err != nil:
 			return "", fmt.Errorf("ask systemd about sshd: %w", err)
+		case unit.Service != "" && unit.Socket != "":
+			// It listens on what systemd handed it, and would not get that again by a
+			// SIGHUP. Sessions are not in it: KillMode=process in every distribution's unit.
+			return ListenerReloaded, systemd.Restart(ctx, unit.Service)
 		case unit.Service != "":
 			if err := systemd.Reload(ctx, unit.Service); err != nil {
 				return "", err
@@ -85,22 +90,29 @@ func (d *Daemon) listensAnew(ports []int, before string) bool {
 	return socket != "" && socket != before
 }
 
-// Running tells whether a listener is there to be asked.
-func (d *Daemon) Running(ctx context.Context, config Config) (bool, error) {
+// Running tells where the running sshd stands: whether it is there to be asked.
+// One that a connection would start is not: at boot it waits for the first pass
+// of latchkeyd, which must not wait for it.
+func (d *Daemon) Running(ctx context.Context, config Config) (Listener, error) {
 	if d.Root == "/" && systemd.Booted() {
 		unit, err := systemd.FindSSHD(ctx)
-		if err != nil {
-			return false, fmt.Errorf("ask systemd about sshd: %w", err)
-		}
-		if unit.Service != "" || unit.Socket != "" {
-			return true, nil
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("ask systemd about sshd: %w", err)
+		case unit.Service != "":
+			return ListenerRunning, nil
+		case unit.Socket != "":
+			return ListenerOnDemand, nil
 		}
 	}
 	pid, err := d.watchPIDFile(config).listener(config.Ports())
 	if pid == 0 && err == nil {
 		pid, _ = d.listening(config.Ports())
 	}
-	return pid != 0, err
+	if pid == 0 || err != nil {
+		return ListenerNotThere, err
+	}
+	return ListenerRunning, nil
 }
 
 // pidFile is sshd's pid file as it was when we looked. sshd writes it anew

@@ -71,7 +71,7 @@ func TestAListenerWithoutAPidFileIsFoundByItsSocket(t *testing.T) {
 				test.stage(m)
 			}
 			m.write(guarded)
-			if running, err := m.sshd.Running(context.Background(), m.effective()); err != nil || !running {
+			if running, err := m.sshd.Running(context.Background(), m.effective()); err != nil || running != ListenerRunning {
 				t.Errorf("running: %v, %v", running, err)
 			}
 			if what := m.reload(); what != ListenerReloaded {
@@ -94,7 +94,7 @@ func TestWithoutAListenerThereIsNothingToReload(t *testing.T) {
 	}
 	for _, pid := range []string{"", "4194304\n", fmt.Sprintln(os.Getpid())} {
 		m.WriteFile("/run/sshd.pid", pid, 0o644)
-		if running, err := m.sshd.Running(context.Background(), m.effective()); err != nil || running {
+		if running, err := m.sshd.Running(context.Background(), m.effective()); err != nil || running != ListenerNotThere {
 			t.Errorf("pid file %q: running %v, %v", pid, running, err)
 		}
 		if what := m.reload(); what != ListenerNotThere {

@@ -90,27 +90,46 @@ func active(units []dbus.UnitStatus) SSHD {
 	return found
 }
 
-// Reload reloads a service and waits until it has been done. It does not wait
-// for other jobs: sshd's unit is ordered after latchkeyd's, whose own start may
-// still be under way.
+// Reload reloads a service and waits until it has been done.
 func Reload(ctx context.Context, service string) error {
+	if err := await(ctx, service, (*dbus.Conn).ReloadUnitContext); err != nil {
+		return fmt.Errorf("reload %s: %w", service, err)
+	}
+	return nil
+}
+
+// Restart restarts a service that runs, and waits until it has been done.
+func Restart(ctx context.Context, service string) error {
+	if err := await(ctx, service, (*dbus.Conn).TryRestartUnitContext); err != nil {
+		return fmt.Errorf("restart %s: %w", service, err)
+	}
+	return nil
+}
+
+// job is a method that queues one for a unit, and says on a channel how it ended.
+type job func(conn *dbus.Conn, ctx context.Context, unit, mode string, done chan<- string) (int, error)
+
+// await queues a job and waits for its end. It does not wait for other jobs:
+// sshd's unit is ordered after latchkeyd's, whose own start may still be under
+// way.
+func await(ctx context.Context, service string, queue job) error {
 	conn, err := dbus.NewWithContext(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to systemd: %w", err)
 	}
 	defer conn.Close()
 	done := make(chan string, 1)
-	if _, err := conn.ReloadUnitContext(ctx, service, "ignore-dependencies", done); err != nil {
-		return fmt.Errorf("reload %s: %w", service, err)
+	if _, err := queue(conn, ctx, service, "ignore-dependencies", done); err != nil {
+		return err
 	}
 	select {
 	case result := <-done:
 		if result != "done" {
-			return fmt.Errorf("reload %s: %w: %s", service, errJob, result)
+			return fmt.Errorf("%w: %s", errJob, result)
 		}
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("reload %s: %w", service, ctx.Err())
+		return ctx.Err()
 	}
 }
 
