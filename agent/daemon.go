@@ -100,6 +100,7 @@ func (d *Daemon) Run(ctx context.Context, supervisor Supervisor) error {
 	group.Go(func() { d.pulse(ctx, supervisor) })
 	waited := time.AfterFunc(d.agent.config.Apply.BootWait.Duration, supervisor.Ready)
 	defer waited.Stop()
+	supervisor.Status("asking " + d.agent.config.Metadata.Endpoint)
 	d.loop(ctx, watch, supervisor)
 	return nil
 }

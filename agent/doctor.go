@@ -321,7 +321,7 @@ func (d *doctor) running(ctx context.Context) {
 	report, err := d.agent.AskRunning(ctx)
 	switch {
 	case errors.Is(err, ErrNotRunning):
-		d.add("agent", Fail, "start latchkeyd", "latchkeyd does not run: a binding takes effect only while it does")
+		d.add("agent", Fail, "systemctl enable --now latchkeyd", "latchkeyd does not run: a binding takes effect only while it does")
 	case err != nil:
 		d.add("agent", Unsure, "systemctl restart latchkeyd", "%v", err)
 	default:

@@ -20,9 +20,19 @@ func (r *applier) unproved(ctx context.Context, undecided bool) error {
 	case !r.plan.Policy.Closed:
 		return r.setPolicy(ctx, sshd.Policy{})
 	case r.plan.Steady:
+		if r.closed {
+			r.faults = append(r.faults, stayCause)
+		}
 		return nil
 	}
 	return r.fallBack(ctx, undecided)
+}
+
+// stayCause says that nobody may get in, and who can change that.
+var stayCause = sshd.Cause{
+	ID:     "passwords-stay-off",
+	Detail: "the key logged in earlier in this boot and does not any more, for a reason that is not latchkey's; passwords are not opened for that",
+	Remedy: "mend what else is reported, or open passwords now: latchkey apply",
 }
 
 // olderKeyCause says that keys which are not bound any more still log in.

@@ -74,7 +74,7 @@ type How struct {
 
 // plan compares what has to be with what is.
 func plan(config *Config, state State, world *World, how How) (*Plan, error) {
-	p := &Plan{Binding: *state.InForce, world: world}
+	p := &Plan{Binding: *state.InForce, Steps: []Step{}, world: world}
 	if p.Binding.State == metadata.Bound {
 		p.Policy = sshd.Policy{
 			Closed: config.Apply.Password == DisablePassword,

@@ -35,7 +35,7 @@ func TestADeadEndpointKeepsSSHDBackNoLongerThanBootWait(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("sshd would still be waiting")
 	}
-	if passes.Load() > 0 {
+	if passes.Load() > 1 { // the first line is what it is waiting for
 		t.Error("a pass was over: the endpoint was not dead")
 	}
 	cancel()

@@ -85,8 +85,8 @@ func (f *File) WithManaged(keys []string) ([]byte, error) {
 }
 
 // Released returns the file without a managed block: of its keys, those for which
-// keep is true stay behind as plain lines in their place, the others go. Every
-// other line comes through byte for byte.
+// keep is true stay behind as plain lines in their place, unless there is such a
+// line already; the others go. Every other line comes through byte for byte.
 func (f *File) Released(keep func(*Entry) bool) ([]byte, error) {
 	var data []byte
 	for i, owned := range f.owned() {
@@ -94,11 +94,23 @@ func (f *File) Released(keep func(*Entry) bool) ([]byte, error) {
 		if bytes.IndexByte(line.Raw, 0) >= 0 {
 			return nil, &BinaryError{Line: i + 1}
 		}
-		if !owned || (line.Kind == Key && keep(line.Entry)) {
+		if !owned || (line.Kind == Key && keep(line.Entry) && !f.hasPlain(line.Entry)) {
 			data = append(data, line.Raw...)
 		}
 	}
 	return data, nil
+}
+
+// hasPlain tells whether a line that is not ours has the key, and nothing before
+// it.
+func (f *File) hasPlain(entry *Entry) bool {
+	owned := f.owned()
+	for i, line := range f.Lines {
+		if !owned[i] && line.isBare() && bytes.Equal(line.Entry.Blob, entry.Blob) {
+			return true
+		}
+	}
+	return false
 }
 
 // overrules tells whether one of the lines has one of the keys, perhaps with

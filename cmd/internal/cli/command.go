@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -19,8 +22,14 @@ func (i *Instance) AddFlags(cmd *cobra.Command) {
 	flags.StringVar(&i.Config, "config", agent.DefaultConfigPath, "configuration `file`, below the root")
 }
 
-// Load reads the instance's configuration.
-func (i *Instance) Load() (agent.Config, error) { return agent.LoadConfig(i.Root, i.Config) }
+// Load reads the instance's configuration. A root without /etc is no instance's:
+// something is not mounted.
+func (i *Instance) Load() (agent.Config, error) {
+	if info, err := os.Stat(filepath.Join(i.Root, "etc")); err != nil || !info.IsDir() {
+		return agent.Config{}, UsageError{Err: fmt.Errorf("--root %s: no instance is there: it has no folder etc", i.Root)}
+	}
+	return agent.LoadConfig(i.Root, i.Config)
+}
 
 // Prepare gives a program's root command the ways that all have: errors are
 // printed by Finish, wrong flags are wrong usage. What it writes has the modes

@@ -22,8 +22,8 @@ type Options struct {
 	// with the demo. It needs root.
 	OpenSSH bool
 	Out     io.Writer
-	// Bin is the folder of latchkeyd and latchkey-sshd.
-	Bin string
+	// Agent and Server are the programs latchkeyd and latchkey-sshd.
+	Agent, Server string
 }
 
 // ErrNotAsPromised tells that some observation was another than it had to be.

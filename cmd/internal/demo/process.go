@@ -67,7 +67,7 @@ func (d *demo) restart() error {
 		return err
 	}
 	defer ready.Close()
-	cmd := exec.Command(filepath.Join(d.options.Bin, "latchkeyd"), "--root", d.world.root)
+	cmd := exec.Command(d.options.Agent, "--root", d.world.root)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+ready.LocalAddr().String())
 	if d.agent, err = startProcess(cmd); err != nil {
 		return err

@@ -35,7 +35,7 @@ const (
 // needs no privilege: everybody in it is whoever runs the demo.
 func newEmbedded(d *demo) (*world, error) {
 	w := &world{root: filepath.Join(d.dir, "instance"), user: demoUser, server: "the embedded SSH server"}
-	program := filepath.Join(d.options.Bin, "latchkey-sshd")
+	program := d.options.Server
 	passwords := filepath.Join(d.dir, "passwords")
 	account := fmt.Sprintf("%s:x:%d:%d::/home/%s:/bin/sh\n", demoUser, os.Getuid(), os.Getgid(), demoUser)
 	files := map[string]string{

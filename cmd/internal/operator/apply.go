@@ -47,12 +47,15 @@ func (t *tool) plan(ctx context.Context) error {
 	if p == nil {
 		return fmt.Errorf("nothing is known about the binding: %s", seen.Reason)
 	}
-	t.warnUnknown(seen)
-	out := planned{Plan: p, Changes: p.Changes()}
+	out := planned{Plan: p, Changes: p.Changes(), Files: []change{}}
 	for _, d := range p.Diffs() {
 		out.Files = append(out.Files, change{d.Path, string(diff.Diff("a"+d.Path, d.Before, "b"+d.Path, d.After))})
 	}
-	return t.printPlan(out)
+	err = t.printPlan(out)
+	if t.warnUnknown(seen) && err == nil {
+		err = cli.ExitError(cli.ExitFailed) // "nothing to do" is not known
+	}
+	return err
 }
 
 func (t *tool) printPlan(p planned) error {

@@ -45,5 +45,18 @@ func (t *tool) demo(ctx context.Context, server string) error {
 	if err != nil {
 		return err
 	}
-	return demo.Run(ctx, demo.Options{OpenSSH: server == "openssh", Out: t.stdout, Bin: filepath.Dir(program)})
+	bin := filepath.Dir(program)
+	return demo.Run(ctx, demo.Options{
+		OpenSSH: server == "openssh", Out: t.stdout, Agent: beside(bin, "latchkeyd"), Server: beside(bin, "latchkey-sshd"),
+	})
+}
+
+// beside is where another of our programs is: in the same folder, or, once
+// installed, in the sbin next to it.
+func beside(bin, name string) string {
+	program := filepath.Join(bin, name)
+	if _, err := os.Stat(program); err == nil {
+		return program
+	}
+	return filepath.Join(filepath.Dir(bin), "sbin", name)
 }

@@ -81,10 +81,27 @@ func (t *tool) agent() (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	return t.agentWith(config), nil
+}
+
+// agentAnyway is agent for what has to work with a configuration that cannot be
+// used too: the defaults take its place then, and wrong says why.
+func (t *tool) agentAnyway() (a *agent.Agent, wrong *agent.ConfigError, err error) {
+	config, err := t.instance.Load()
+	if errors.As(err, &wrong) {
+		return t.agentWith(agent.DefaultConfig()), wrong, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return t.agentWith(config), nil, nil
+}
+
+func (t *tool) agentWith(config agent.Config) *agent.Agent {
 	log := journalOf(t.instance.Root)
 	return agent.New(agent.Options{
 		Root: t.instance.Root, Config: config, Log: log, Network: network.Unprivileged(t.instance.Root, log),
-	}), nil
+	})
 }
 
 // journalOf is the log of what is done to an instance by hand: the journal, if it

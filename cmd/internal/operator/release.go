@@ -27,9 +27,12 @@ the package does both.`,
 }
 
 func (t *tool) release(ctx context.Context, removeKeys bool) error {
-	a, err := t.agent()
+	a, wrong, err := t.agentAnyway()
 	if err != nil {
 		return err
+	}
+	if wrong != nil {
+		fmt.Fprintf(t.stderr, "latchkey: going by what is remembered, and by the defaults: %v\n", wrong)
 	}
 	released, err := a.Release(ctx, removeKeys)
 	if errors.Is(err, agent.ErrRunning) {

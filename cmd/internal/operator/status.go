@@ -33,15 +33,19 @@ func (t *tool) status(ctx context.Context) error {
 	return nil
 }
 
-// report is that of the running agent, else one made here.
+// report is that of the running agent, which may live with an earlier
+// configuration, else one made here.
 func (t *tool) report(ctx context.Context) (*agent.Report, error) {
-	a, err := t.agent()
+	a, wrong, err := t.agentAnyway()
 	if err != nil {
 		return nil, err
 	}
 	report, err := a.AskRunning(ctx)
 	if !errors.Is(err, agent.ErrNotRunning) {
 		return report, err
+	}
+	if wrong != nil {
+		return nil, wrong
 	}
 	seen, err := t.fetch(ctx, a)
 	if err != nil {
@@ -65,7 +69,7 @@ func (t *tool) printStatus(r *agent.Report) {
 	}
 	row("password", "%s", t.passwordLine(r))
 	if r.Pending != nil {
-		row("pending", "%s", t.paint(yellow, seenWord(*r.Pending)+when(r.When)))
+		row("pending", "%s", t.paint(yellow, seenWord(*r.Pending)+when(r)))
 	}
 	for _, fault := range r.Faults {
 		row("fault", "%s: %s", t.paint(red, fault.ID), fault.Detail)
@@ -110,14 +114,17 @@ func (t *tool) passwordLine(r *agent.Report) string {
 
 func (t *tool) agentLine(pid int) string {
 	if pid == 0 {
-		return t.paint(yellow, "not running")
+		return t.paint(yellow, "not running; systemctl enable --now latchkeyd")
 	}
 	return fmt.Sprintf("running, process %d", pid)
 }
 
 // when says when a pending binding comes into force.
-func when(w agent.When) string {
-	if w == agent.Live {
+func when(r *agent.Report) string {
+	switch {
+	case r.PID == 0:
+		return ", at the next restart of the instance if latchkeyd runs then; or now with \"latchkey apply\""
+	case r.When == agent.Live:
 		return ", about to be applied"
 	}
 	return ", at the next restart of the instance; or now with \"latchkey apply\""
