@@ -100,11 +100,15 @@ func (a *Agent) Pass(ctx context.Context, seen metadata.Binding, how How) (*Outc
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
-	state, unlock, err := a.locked(limited)
+	unlock, err := a.lock(limited, lockWait)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	state, err := loadState(a.root, hardwareID(a.root))
+	if err != nil {
+		return nil, err
+	}
 	outcome := &Outcome{began: began}
 	err = a.run(limited, &state, seen, how, outcome)
 	if ctx.Err() == nil { // else it was interrupted, which is no failure
@@ -112,17 +116,6 @@ func (a *Agent) Pass(ctx context.Context, seen metadata.Binding, how How) (*Outc
 	}
 	outcome.Applied, outcome.Pending = state.Applied, state.Pending
 	return outcome, err
-}
-
-// locked is the state, which is nobody else's to change until unlock.
-func (a *Agent) locked(ctx context.Context) (state State, unlock func(), err error) {
-	if unlock, err = a.lock(ctx); err != nil {
-		return state, nil, err
-	}
-	if state, err = loadState(a.root, hardwareID(a.root)); err != nil {
-		unlock()
-	}
-	return state, unlock, err
 }
 
 // run makes the pass on state, with the lock held.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
@@ -108,7 +109,7 @@ func (r *applier) bind(ctx context.Context) error {
 		return err
 	}
 	if !r.proved() {
-		return r.unproved(ctx, r.proof.Undecided())
+		return r.unproved(ctx, r.proof.Undecided() || isNotYet(r.faults))
 	}
 	if err := r.setPolicy(ctx, r.plan.Policy); err != nil {
 		return err
@@ -194,10 +195,20 @@ func (r *applier) prove(ctx context.Context) error {
 		r.proof = proof
 		if !r.proved() {
 			r.faults = faultsOf(proof, r.plan)
-			r.agent.event(eventProofFailed, r.plan.world, "causes", causeIDs(r.faults))
+			if !isNotYet(r.faults) {
+				r.agent.event(eventProofFailed, r.plan.world, "causes", causeIDs(r.faults))
+			}
 		}
 		return nil
 	})
+}
+
+// isNotYet tells that nothing speaks against the key but nologin(5), which keeps
+// everybody out, by whatever method: at boot until logons are allowed. It says
+// nothing about the key, and nobody gets in sooner by a password.
+func isNotYet(faults []sshd.Cause) bool {
+	isOther := func(c sshd.Cause) bool { return c.ID != string(account.NologinFile) }
+	return len(faults) > 0 && !slices.ContainsFunc(faults, isOther)
 }
 
 // prove writes a candidate and asks about it.

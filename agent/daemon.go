@@ -3,12 +3,17 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/network"
+	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
 // Daemon is the agent as it runs on an instance.
@@ -144,13 +149,29 @@ func (d *Daemon) loop(ctx context.Context, watch *watch, supervisor Supervisor) 
 		news = news && outcome == nil
 		pace.note(seen, how, outcome, err)
 		supervisor.Status(statusLine(seen, outcome, err))
-		supervisor.Ready()
+		if !d.isEarly(outcome) {
+			supervisor.Ready()
+		}
 		watch.follow(ctx, d.agent, d.configPath, outcome)
 		pause := pace.pause(&d.agent.config)
 		d.rest(pause)
 		watch.wait(ctx, pause)
 		d.reconfigure()
 	}
+}
+
+// isEarly tells a pass that could prove nothing because logons are not allowed
+// yet (pam_nologin(8)). systemd-user-sessions.service allows them; to be started
+// after it would be to wait for whatever it waits for, network mounts for one.
+// The next pass comes when the file goes.
+func (d *Daemon) isEarly(outcome *Outcome) bool {
+	if outcome == nil || outcome.Applied == nil || !slices.ContainsFunc(outcome.Applied.Faults, func(c sshd.Cause) bool {
+		return c.ID == string(account.NologinFile)
+	}) {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(d.options.Root, "/run/nologin"))
+	return err == nil
 }
 
 // rest gives back what is not needed until the next pass.

@@ -211,7 +211,7 @@ func (d *doctor) logon(ctx context.Context) {
 // that could be done.
 func (d *doctor) proof(ctx context.Context, r *applier) bool {
 	const name, remedy = "proof", "run \"latchkey doctor\" again in a moment"
-	unlock, err := d.agent.lock(ctx)
+	unlock, err := d.agent.lock(ctx, lockWait)
 	if err != nil {
 		d.add(name, Unsure, remedy, "%v", err)
 		return false

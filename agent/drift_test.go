@@ -44,7 +44,7 @@ func TestWhatLatchkeyOwnsIsPutBack(t *testing.T) {
 		"the user deletes the folder": func(r *rig) { r.asUser("rm -r .ssh") },
 		"the user moves the folder":   func(r *rig) { r.asUser("mv .ssh old") },
 		"the user makes the folder anew": func(r *rig) {
-			r.asUser("rm -r .ssh; mkdir -m 700 .ssh; echo '# new' >.ssh/authorized_keys")
+			r.asUser("rm -r .ssh; mkdir -p -m 700 .ssh; echo '# new' >.ssh/authorized_keys")
 		},
 		"an administrator deletes the drop-in":             func(r *rig) { r.remove(dropIn) },
 		"an administrator deletes the drop-in and reloads": func(r *rig) { r.remove(dropIn); r.hangUp() },
@@ -79,7 +79,7 @@ func TestAFolderThatWasMadeAnewIsFollowed(t *testing.T) {
 	t.Parallel()
 	r, _, key := boundDaemon(t)
 	for range 3 {
-		r.asUser("rm -r .ssh; mkdir -m 700 .ssh")
+		r.asUser("rm -r .ssh; mkdir -p -m 700 .ssh")
 		poll(t, "the key is put back", func() bool { holds, _ := r.blockHolds(key); return holds })
 	}
 	r.asUser(": >.ssh/authorized_keys")

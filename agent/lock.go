@@ -21,10 +21,10 @@ const (
 // ErrBusy tells that another applier is at work.
 var ErrBusy = errors.New("another pass is at work on this instance")
 
-// lock lets one applier work at a time, among all processes. The kernel takes
-// the lock away from one that dies.
-func (a *Agent) lock(ctx context.Context) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
+// lock lets one applier work at a time, among all processes, and waits so long
+// for another to end. The kernel takes the lock away from one that dies.
+func (a *Agent) lock(ctx context.Context, wait time.Duration) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		unlock, err := a.tryLock("lock")

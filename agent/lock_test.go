@@ -44,7 +44,7 @@ func TestAppliersAtTheSameTimeTakeTurnsAndTheEndIsRight(t *testing.T) {
 func TestAnApplierThatHasToWaitTooLongSaysSo(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	unlock, err := r.agent().lock(context.Background())
+	unlock, err := r.agent().lock(context.Background(), lockWait)
 	if err != nil {
 		t.Fatal(err)
 	}

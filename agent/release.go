@@ -38,22 +38,27 @@ type ReleasedFile struct {
 }
 
 // Release gives the instance back: passwords are open again as sshd's own
-// configuration has them, the bound key stays as a plain line, or goes, and
-// nothing is remembered. An agent must not run. What fails does not keep the
-// rest from being done; only then what is remembered stays, for another try.
+// configuration has them, then the bound key stays as a plain line, or goes, and
+// nothing is remembered. As long as passwords cannot be opened, no key is
+// touched, and all of it can be tried again. An agent must not run.
 func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error) {
 	free, err := a.claim()
 	if err != nil {
 		return nil, err
 	}
 	defer free()
-	state, unlock, err := a.locked(ctx)
+	unlock, err := a.lock(ctx, passTimeout) // a pass is waited for, however long it takes
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	// A state that cannot be read must not keep anybody's instance.
+	state, _ := loadState(a.root, hardwareID(a.root))
 	r := &release{agent: a, state: state, removeKeys: removeKeys, out: &Released{Files: []ReleasedFile{}}}
-	if err := errors.Join(r.open(ctx), r.keys(ctx)); err != nil {
+	if err := r.open(ctx); err != nil {
+		return r.out, fmt.Errorf("passwords are not open again, so no key is touched: %w", err)
+	}
+	if err := r.keys(ctx); err != nil {
 		return r.out, err
 	}
 	return r.out, r.forget()
@@ -68,55 +73,97 @@ type release struct {
 }
 
 // open takes our policy out of sshd's files, and has the running sshd load that.
-// It needs nothing but the files: sshd may refuse its configuration for a reason
-// that is not ours.
+// An earlier run may have been cut off in between.
 func (r *release) open(ctx context.Context) error {
 	daemon, config := r.agent.sshd, r.agent.config.SSHD.Config
 	daemon.Sweep()
+	r.out.Password = "unknown"
 	files, err := daemon.ReadFiles()
 	if errors.Is(err, fs.ErrNotExist) {
-		return r.openWithoutMain(err)
+		return r.openWithoutMain(ctx, err)
 	}
 	if err != nil {
 		return err
 	}
+	load := files.Holds() || r.state.Unfinished || (r.state.Applied != nil && r.state.Applied.PasswordClosed)
 	if files.Holds() {
-		r.out.Opened = true
+		r.state.Unfinished = true
+		_ = r.state.save(r.agent.root) // to open, no memory is needed
 		if err := daemon.Write(files, files.With(sshd.Policy{})); err != nil {
 			return err
 		}
+		r.out.Opened = true
 	}
 	effective, err := daemon.Effective(ctx, config, sshd.FromLoopback(r.user(), files.Port()))
-	r.out.Password = "unknown"
 	if err == nil {
 		r.out.Password = onOff(effective.AllowsPassword())
 	}
-	if !r.out.Opened && !r.state.Unfinished {
+	if !load {
 		return nil
 	}
-	if err := daemon.Test(ctx, config); err != nil {
-		return fmt.Errorf("latchkey's part is out of sshd's configuration, but sshd is not reloaded: %w", err)
+	return r.load(ctx, effective)
+}
+
+// load makes the running sshd, if there is one, load its configuration.
+func (r *release) load(ctx context.Context, effective sshd.Config) error {
+	if effective == nil {
+		effective = r.remembered()
 	}
-	if r.out.Listener, err = daemon.Reload(ctx, effective); err != nil {
+	daemon := r.agent.sshd
+	found, err := daemon.Running(ctx, effective)
+	if err != nil {
 		return err
 	}
+	r.out.Listener = found
+	if found == sshd.ListenerRunning {
+		if err := daemon.Test(ctx, r.agent.config.SSHD.Config); err != nil {
+			return fmt.Errorf("latchkey's part is out of sshd's configuration, but sshd cannot be reloaded: %w", err)
+		}
+		if r.out.Listener, err = daemon.Reload(ctx, effective); err != nil {
+			return err
+		}
+	}
 	r.announce()
-	return nil
+	return r.noteOpen()
+}
+
+// remembered is sshd's effective configuration as far as a pass has noted it.
+func (r *release) remembered() sshd.Config {
+	if r.state.Applied == nil {
+		return nil
+	}
+	return r.state.Applied.Effective
+}
+
+// noteOpen remembers that passwords are open, should the rest be cut off.
+func (r *release) noteOpen() error {
+	r.state.Unfinished = false
+	if r.state.Applied == nil {
+		return nil
+	}
+	applied := *r.state.Applied
+	applied.PasswordClosed = false
+	r.state.Applied = &applied
+	return r.state.save(r.agent.root)
 }
 
 // openWithoutMain takes the drop-in away where sshd's main file is gone: sshd may
 // have been removed before us. One that still runs cannot be told.
-func (r *release) openWithoutMain(missing error) error {
-	r.out.Password = "unknown"
+func (r *release) openWithoutMain(ctx context.Context, missing error) error {
 	err := os.Remove(filepath.Join(r.agent.root, sshd.DropIn))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("take the drop-in away: %w", err)
 	}
-	r.out.Opened = true
-	return fmt.Errorf("an sshd that still runs cannot be reloaded, and takes no passwords until it is restarted: %w", missing)
+	r.out.Opened = err == nil
+	closed := r.out.Opened || (r.state.Applied != nil && r.state.Applied.PasswordClosed)
+	found, err := r.agent.sshd.Running(ctx, r.remembered())
+	if err != nil {
+		return err
+	}
+	if closed && found == sshd.ListenerRunning {
+		return fmt.Errorf("an sshd runs that cannot be reloaded, and takes no passwords until it is restarted: %w", missing)
+	}
+	return nil
 }
 
 // announce logs that passwords are open.
@@ -142,8 +189,9 @@ func (r *release) user() string {
 // keys takes our block out of every keys file that may have one. The bound keys
 // stay in the first alone: nowhere else are they bound.
 func (r *release) keys(ctx context.Context) error {
-	var errs []error
-	for i, place := range r.places(ctx) {
+	places, err := r.places(ctx)
+	errs := []error{err}
+	for i, place := range places {
 		keep := func(entry *authkeys.Entry) bool { return i == 0 && r.keeps(entry) }
 		errs = append(errs, r.releaseFile(ctx, place, keep))
 	}
@@ -152,7 +200,7 @@ func (r *release) keys(ctx context.Context) error {
 
 // places are the keys files that may have a block of ours. First comes the one
 // with the bound keys: as recorded, else where sshd looks now.
-func (r *release) places(ctx context.Context) []KeysPlace {
+func (r *release) places(ctx context.Context) ([]KeysPlace, error) {
 	var places []KeysPlace
 	add := func(place KeysPlace) {
 		if place.KeysFile != "" && !slices.Contains(places, place) {
@@ -162,13 +210,17 @@ func (r *release) places(ctx context.Context) []KeysPlace {
 	if done := r.state.Applied; done != nil {
 		add(KeysPlace{done.User, done.KeysFile})
 	}
-	if world, err := r.agent.survey(ctx, r.user(), r.state.Applied); err == nil {
+	world, err := r.agent.survey(ctx, r.user(), r.state.Applied)
+	if err == nil {
 		add(world.place())
 	}
 	for _, place := range r.state.Elsewhere {
 		add(place)
 	}
-	return places
+	if len(places) > 0 || errors.Is(err, account.ErrUnknownUser) {
+		err = nil // what is remembered is enough
+	}
+	return places, err
 }
 
 // keeps tells whether a key of the block stays: one that is bound, or, where

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -127,6 +128,95 @@ func TestReleaseWorksWithoutState(t *testing.T) {
 	r.wantPassword(true)
 	if data, _ := os.ReadFile(r.Path(keyFile)); strings.Contains(string(data), "latchkey") {
 		t.Errorf("marks are left:\n%s", data)
+	}
+}
+
+// TestReleaseTouchesNoKeyUntilPasswordsAreOpen: the key is the only way in as
+// long as the running sshd takes no passwords, whatever keeps it from being told.
+func TestReleaseTouchesNoKeyUntilPasswordsAreOpen(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ spoil, mend func(*rig) }{
+		"sshd's configuration is refused": {
+			func(r *rig) { r.WriteFile("/etc/ssh/sshd_config.d/90-bad.conf", "Nonsense yes\n", 0o644) },
+			func(r *rig) { r.remove("/etc/ssh/sshd_config.d/90-bad.conf") },
+		},
+		"its folder cannot be written to": {
+			func(r *rig) { r.mountReadOnly("/etc/ssh/sshd_config.d") },
+			func(r *rig) { r.unmount("/etc/ssh/sshd_config.d") },
+		},
+		"its main file is gone": {
+			func(r *rig) { r.Run(r.t, "mv", "/etc/ssh/sshd_config", "/etc/ssh/away") },
+			func(r *rig) { r.Run(r.t, "mv", "/etc/ssh/away", "/etc/ssh/sshd_config") },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.StartSSHD()
+			key := testmachine.NewKey(t, "ed25519")
+			r.pass(bound(t, key), How{})
+			test.spoil(r)
+			for range 2 {
+				if _, err := r.agent().Release(context.Background(), true); err == nil {
+					t.Error("release: no error")
+				}
+				r.wantKey(key, true)
+			}
+			test.mend(r)
+			r.release(true)
+			r.wantKey(key, false)
+			r.wantPassword(true)
+		})
+	}
+}
+
+// TestAReleaseThatWasCutOffIsFinishedByTheNext: sshd may not have been told.
+func TestAReleaseThatWasCutOffIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.StartSSHD()
+	key := testmachine.NewKey(t, "ed25519")
+	r.pass(bound(t, key), How{})
+	r.remove(sshd.DropIn) // as far as the first one came
+	r.wantPassword(false)
+	r.release(true)
+	r.wantKey(key, false)
+	r.wantPassword(true)
+}
+
+func TestReleaseKeepsAKeyWhoseUnbindingFailed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.StartSSHD()
+	key := testmachine.NewKey(t, "ed25519")
+	r.pass(bound(t, key), How{})
+	r.mountReadOnly("/etc/ssh/sshd_config.d")
+	if _, err := r.agent().Pass(context.Background(), unbound(), How{Now: true}); err == nil {
+		t.Fatal("the unbinding did not fail")
+	}
+	if _, err := r.agent().Release(context.Background(), false); err == nil {
+		t.Error("release: no error")
+	}
+	r.wantKey(key, true)
+}
+
+// mountReadOnly makes a folder one that nobody can write to.
+func (r *rig) mountReadOnly(folder string) {
+	r.t.Helper()
+	path := r.Path(folder)
+	err := errors.Join(
+		unix.Mount(path, path, "", unix.MS_BIND, ""),
+		unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+}
+
+func (r *rig) unmount(folder string) {
+	r.t.Helper()
+	if err := unix.Unmount(r.Path(folder), unix.MNT_DETACH); err != nil {
+		r.t.Fatal(err)
 	}
 }
 

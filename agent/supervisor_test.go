@@ -102,3 +102,48 @@ func TestTheStatusLineSaysHowThingsAre(t *testing.T) {
 		}
 	}
 }
+
+// TestBeforeLogonsAreAllowedNothingIsOpenedAndSSHDWaits: early in a boot
+// pam_nologin(8) keeps the logon user out, which says nothing about the key.
+func TestBeforeLogonsAreAllowedNothingIsOpenedAndSSHDWaits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	key := testmachine.NewKey(t, "ed25519")
+	r.pass(bound(t, key), How{})
+	r.reboot()
+	r.WriteFile("/run/nologin", "System is booting up.\n", 0o644)
+	e := newEndpoint(t, key)
+	r.config.Metadata.Endpoint = e.URL
+	r.config.Apply.BootWait.Duration = time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, passes, ended := make(chan struct{}), make(chan string, 100), make(chan error, 1)
+	d := NewDaemon(Options{Root: r.Root, Config: r.config}, DefaultConfigPath)
+	go func() {
+		ended <- d.Run(ctx, Supervisor{Ready: func() { close(ready) }, Status: func(line string) { passes <- line }})
+	}()
+	<-passes // what it waits for
+	if line := <-passes; !strings.Contains(line, "passwords off; faults: nologin-file") {
+		t.Errorf("after the first pass: %s", line)
+	}
+	if !r.exists(dropIn) {
+		t.Error("passwords were opened")
+	}
+	select {
+	case <-ready:
+		t.Error("sshd need not have waited")
+	default:
+	}
+	r.remove("/run/nologin")
+	select {
+	case <-ready:
+	case <-time.After(10 * time.Second):
+		t.Error("sshd would still be waiting")
+	}
+	if applied := r.state().Applied; !applied.PasswordClosed || len(applied.Faults) > 0 {
+		t.Errorf("applied %+v", applied)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

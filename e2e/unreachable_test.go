@@ -69,3 +69,22 @@ func (i *instance) stamp(unit, name string) time.Duration {
 	}
 	return time.Duration(micros) * time.Microsecond
 }
+
+// TestASlowNetworkMountHoldsSSHDBackNoLongerThanBootWait: logons are allowed once
+// network file systems are mounted, which may take for ever, and a logon user
+// other than root can be proved to log in only then.
+func TestASlowNetworkMountHoldsSSHDBackNoLongerThanBootWait(t *testing.T) {
+	i := newInstance(t)
+	i.installInImage(deb(t, currentVersion))
+	key := i.endpoint.bindNew("first")
+	i.endpoint.loginAs(ecsUser)
+	i.WriteFile("/etc/systemd/system/mount.service", "[Unit]\nDefaultDependencies=no\nBefore=remote-fs.target\n"+
+		"[Service]\nType=oneshot\nExecStart=sleep 14\n[Install]\nWantedBy=remote-fs.target\n", 0o644)
+	i.Run(t, "systemctl", "enable", "mount.service", "remote-fs.target")
+	i.start()
+	if listens := i.sinceBoot("ssh.service", "ActiveEnterTimestampMonotonic"); listens > bootWait+2*time.Second {
+		t.Errorf("sshd listened after %v", listens)
+	}
+	i.await("the key is proved, now that it can be", func() bool { return i.status().Password == "off" })
+	i.wantBound(ecsUser, key)
+}

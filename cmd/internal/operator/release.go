@@ -44,7 +44,9 @@ func (t *tool) release(ctx context.Context, removeKeys bool) error {
 	if t.json {
 		return errors.Join(t.printJSON(released), err)
 	}
-	t.printReleased(released)
+	if err == nil {
+		t.printReleased(released)
+	}
 	return err
 }
 
