@@ -35,6 +35,7 @@ type ReleasedFile struct {
 	KeysPlace
 	Kept    []string `json:"kept"`    // fingerprints of the keys that stay, as plain lines
 	Removed []string `json:"removed"` // of those that went
+	Own     []string `json:"own"`     // of those that went, and still stand in lines of the user's own
 }
 
 // Release gives the instance back: passwords are open again as sshd's own
@@ -256,12 +257,16 @@ func (r *release) releaseFile(ctx context.Context, place KeysPlace, keep func(*a
 	if err != nil || !change.Changed {
 		return err
 	}
-	file := ReleasedFile{KeysPlace: place, Kept: []string{}, Removed: []string{}}
+	file := ReleasedFile{KeysPlace: place, Kept: []string{}, Removed: []string{}, Own: []string{}}
+	left := authkeys.Parse(change.After).Keys()
 	for _, entry := range managed {
 		if keep(entry) {
 			file.Kept = append(file.Kept, entry.Fingerprint())
-		} else {
-			file.Removed = append(file.Removed, entry.Fingerprint())
+			continue
+		}
+		file.Removed = append(file.Removed, entry.Fingerprint())
+		if slices.ContainsFunc(left, func(l *authkeys.Entry) bool { return bytes.Equal(l.Blob, entry.Blob) }) {
+			file.Own = append(file.Own, entry.Fingerprint())
 		}
 	}
 	r.out.Files = append(r.out.Files, file)

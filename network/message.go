@@ -100,10 +100,17 @@ func descriptors(rights []byte) []*os.File {
 	return files
 }
 
+// closeAll closes descriptors that came from the other process. A socket may have
+// been told to take its time over that (socket(7), SO_LINGER).
 func closeAll(files []*os.File) {
 	for _, file := range files {
+		dontLinger(file)
 		_ = file.Close()
 	}
+}
+
+func dontLinger(file *os.File) {
+	_ = unix.SetsockoptLinger(int(file.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{})
 }
 
 // errNoPair is a pair of descriptors that are not what was asked for.
@@ -116,6 +123,8 @@ func pair(files []*os.File) (net.Conn, *os.File, error) {
 		closeAll(files)
 		return nil, nil, errNoPair
 	}
+	dontLinger(files[0])
+	dontLinger(files[1])
 	ours, err := net.FileConn(files[0])
 	_ = files[0].Close()
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -47,7 +46,7 @@ func endpoint(t *testing.T, keys ...testmachine.Key) Endpoint {
 // unprivileged is a Remote whose processes end with the test.
 func unprivileged(t *testing.T) *Remote {
 	t.Helper()
-	r := Unprivileged("/some/root", slog.New(slog.DiscardHandler)) // not "/": that one may have systemd's
+	r := Unprivileged("/some/root") // not "/": that one may have systemd's
 	t.Cleanup(func() {
 		r.Rest()
 		await(t, "its processes have ended", func() bool { return child(t) == "" })
@@ -179,7 +178,7 @@ func child(t *testing.T) string {
 // remoteTo is a Remote whose process is the function, once for each connection.
 func remoteTo(t *testing.T, process func(*net.UnixConn)) *Remote {
 	t.Helper()
-	return &Remote{ways: []way{func(context.Context) (*net.UnixConn, error) {
+	return &Remote{connect: func(context.Context) (*link, error) {
 		ours, theirs := conversation(t)
 		go func() {
 			defer theirs.Close()
@@ -187,8 +186,8 @@ func remoteTo(t *testing.T, process func(*net.UnixConn)) *Remote {
 				process(theirs)
 			}
 		}()
-		return ours, nil
-	}}}
+		return &link{UnixConn: ours}, nil
+	}}
 }
 
 // conversation is the two ends of one.
@@ -321,41 +320,71 @@ func open(t *testing.T) int {
 	return len(entries)
 }
 
-// TestAWayThatLeadsNowhereIsNotTheEnd: systemd's socket may be there though its
-// unit cannot be started, in a container for instance.
-func TestAWayThatLeadsNowhereIsNotTheEnd(t *testing.T) {
-	r := unprivileged(t)
-	mute := func(context.Context) (*net.UnixConn, error) {
+// TestAProcessThatDoesNotGreetOrDiesOverItsReadingIsAnUnknown: and the reason
+// says where to look. Nothing less confined takes its place.
+func TestAProcessThatDoesNotGreetOrDiesOverItsReadingIsAnUnknown(t *testing.T) {
+	mute := &Remote{connect: func(context.Context) (*link, error) {
 		ours, theirs := conversation(t)
-		return ours, theirs.Close()
+		return &link{UnixConn: ours}, theirs.Close()
+	}}
+	got := mute.Fetch(t.Context(), endpoint(t))
+	if got.State != metadata.Unknown || got.Validate() != nil || !strings.Contains(got.Reason, "systemctl status") {
+		t.Errorf("fetched %+v (%v), want unknown, and where to look", got, got.Validate())
 	}
-	refused := func(context.Context) (*net.UnixConn, error) { return nil, unix.ECONNREFUSED }
-	var said strings.Builder
-	r.log = slog.New(slog.NewTextHandler(&said, nil))
-	r.ways = append([]way{refused, mute}, r.ways...)
-	if got := r.Fetch(t.Context(), endpoint(t)); got.State != metadata.Unbound {
-		t.Errorf("fetched %+v, want unbound", got)
-	}
-	if !strings.Contains(said.String(), "without its confinement") {
-		t.Errorf("nobody is told: %q", said.String())
-	}
-}
-
-// TestAProcessThatDiesOverItsReadingIsNotFollowedByALessConfinedOne: whoever can
-// make it die could otherwise choose who reads the rest.
-func TestAProcessThatDiesOverItsReadingIsNotFollowedByALessConfinedOne(t *testing.T) {
 	var deaths atomic.Int32
 	r := remoteTo(t, func(conn *net.UnixConn) {
 		deaths.Add(1)
 		_, _ = receive(conn, &request{})
 	})
-	r.ways = append(r.ways, func(context.Context) (*net.UnixConn, error) {
-		t.Error("the next way is taken")
-		return nil, unix.ECONNREFUSED
-	})
-	if got := r.Fetch(t.Context(), endpoint(t)); got.State != metadata.Unknown || deaths.Load() != attempts {
-		t.Errorf("fetched %+v after %d deaths, want unknown after %d", got, deaths.Load(), attempts)
+	if got := r.Fetch(t.Context(), endpoint(t)); got.State != metadata.Unknown || got.Validate() != nil || deaths.Load() != attempts {
+		t.Errorf("fetched %+v (%v) after %d deaths, want unknown after %d", got, got.Validate(), deaths.Load(), attempts)
 	}
+}
+
+// TestADescriptorThatTakesLongToCloseHoldsNobodyUp: a socket with data that
+// nobody reads, told to wait until somebody has (SO_LINGER). One is handed over,
+// one stays in the queue.
+func TestADescriptorThatTakesLongToCloseHoldsNobodyUp(t *testing.T) {
+	files := []*os.File{lingering(t), lingering(t)}
+	handedOver := make(chan struct{})
+	r := remoteTo(t, func(conn *net.UnixConn) {
+		defer close(handedOver)
+		_, _ = receive(conn, &request{})
+		for _, file := range files {
+			_ = send(conn, reply{}, file)
+			_ = file.Close()
+		}
+	})
+	start := time.Now()
+	r.Fetch(t.Context(), Endpoint{})
+	<-handedOver
+	r.Rest()
+	if took := time.Since(start); took > lingers/2 {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// lingers is long enough to be noticed, and short enough to be waited for by
+// goleak.
+const lingers = 4 * time.Second
+
+// lingering is a socket that takes that long to close.
+func lingering(t *testing.T) *os.File {
+	t.Helper()
+	ours, _ := connection(t)
+	fd := int(ours.Fd())
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := unix.Write(fd, make([]byte, 64<<10)); err != nil {
+			break // it is full
+		}
+	}
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: int32(lingers.Seconds())}); err != nil {
+		t.Fatal(err)
+	}
+	return ours
 }
 
 // TestAProcessThatDiedWhileItRestedIsReplaced: somebody may have killed it.

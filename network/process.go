@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -31,30 +31,32 @@ const (
 )
 
 // Unprivileged is a Side in a process without privilege: one that systemd starts
-// and confines, where it does; else a child of this process, which is to be a
-// program that calls ServeInherited when its argument is Command. root is the
-// root folder of the instance that is served; that a unit which is there cannot
-// be started is said to log.
-func Unprivileged(root string, log *slog.Logger) *Remote {
-	child := func(context.Context) (*net.UnixConn, error) { return startChild() }
+// and confines, where the unit for it is there; else a child of this process,
+// which is to be a program that calls ServeInherited when its argument is
+// Command. Where systemd listens there is no other way, whatever becomes of the
+// processes that it starts: who can spoil them must not get one that is less
+// confined. root is the root folder of the instance that is served.
+func Unprivileged(root string) *Remote {
 	if root != "/" {
-		return &Remote{ways: []way{child}, log: log}
+		return &Remote{connect: startChild}
 	}
-	return &Remote{ways: []way{dialSocket, child}, log: log}
+	return &Remote{connect: connectSystem}
 }
 
-func dialSocket(ctx context.Context) (*net.UnixConn, error) {
+func connectSystem(ctx context.Context) (*link, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unixpacket", SocketPath)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) { // nobody listens
+		return startChild(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return conn.(*net.UnixConn), nil
+	return &link{UnixConn: conn.(*net.UnixConn)}, nil
 }
 
-// startChild starts this very program as the network process. It ends when the
-// connection is closed.
-func startChild() (*net.UnixConn, error) {
+// startChild starts this very program as the network process.
+func startChild(context.Context) (*link, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make a socket pair: %w", err)
@@ -75,7 +77,7 @@ func startChild() (*net.UnixConn, error) {
 		return nil, fmt.Errorf("start the network process: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // it is only to be reaped: what it had to say, it has said
-	return conn, nil
+	return &link{conn, cmd.Process}, nil
 }
 
 // credentials are whose the child is to be: an account of its own, else that of

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,17 +24,29 @@ const longest = 30 * time.Second
 // Remote has another process touch the network. It keeps the connections to it
 // for the next question until Rest.
 type Remote struct {
-	// ways lead to such a process, the best confined first.
-	ways []way
-	log  *slog.Logger
+	connect connect
 
-	mu     sync.Mutex
-	idle   []*net.UnixConn
-	warned bool // that a better way leads nowhere
+	mu   sync.Mutex
+	idle []*link
 }
 
-// way starts a process, or finds one, and connects to it.
-type way func(ctx context.Context) (*net.UnixConn, error)
+// connect starts a process, or has one started, and connects to it.
+type connect func(ctx context.Context) (*link, error)
+
+// link is a connection to a process.
+type link struct {
+	*net.UnixConn
+	child *os.Process // nil where another has started it
+}
+
+// drop ends a conversation, and a process that is ours with it. A hostile one may
+// have queued a descriptor that takes long to close, so nobody waits for that.
+func (l *link) drop() {
+	if l.child != nil {
+		_ = l.child.Kill()
+	}
+	go func() { _ = l.Close() }()
+}
 
 // Fetch is Side's.
 func (r *Remote) Fetch(ctx context.Context, from Endpoint) metadata.Binding {
@@ -83,8 +94,8 @@ func (r *Remote) Loopback(ctx context.Context) (net.Conn, *os.File, error) {
 func (r *Remote) Rest() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, conn := range r.idle {
-		_ = conn.Close()
+	for _, l := range r.idle {
+		l.drop()
 	}
 	r.idle = nil
 }
@@ -93,23 +104,32 @@ func (r *Remote) Rest() {
 var errNoReply = errors.New("the network process replied with something else")
 
 func unknownAt(err error) metadata.Binding {
-	return metadata.Binding{State: metadata.Unknown, Reason: err.Error(), At: time.Now().UTC()}
+	reason := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, err.Error())
+	return metadata.Binding{State: metadata.Unknown, Reason: reason[:min(len(reason), maxReason)], At: time.Now().UTC()}
 }
+
+// maxReason is how long a reason may be, in bytes.
+const maxReason = 1000
 
 // attempts is how often a question is asked of a process that dies over it.
 const attempts = 2
 
 // ask sends a request over a connection from before, else over a new one. A
-// process that died is followed by another, of the same way.
+// process that died is followed by another.
 func (r *Remote) ask(ctx context.Context, what request) (got reply, files []*os.File, err error) {
 	for range attempts {
-		conn := r.take()
-		if conn == nil {
-			if conn, err = r.connect(ctx); err != nil {
+		l := r.take()
+		if l == nil {
+			if l, err = r.meet(ctx); err != nil {
 				break
 			}
 		}
-		if got, files, err = r.over(ctx, conn, what); err == nil {
+		if got, files, err = r.over(ctx, l, what); err == nil {
 			return got, files, nil
 		}
 		closeAll(files)
@@ -122,82 +142,51 @@ func (r *Remote) ask(ctx context.Context, what request) (got reply, files []*os.
 	return reply{}, nil, fmt.Errorf("ask the network process: %w", err)
 }
 
-// connect takes the first way at whose end a process greets. One that leads
-// nowhere, such as a unit that cannot be started here, must not be the end of
-// it. But a process that has greeted, and then dies over what it reads, is never
-// followed by one that is less confined: it is what the reading could be after.
-func (r *Remote) connect(ctx context.Context) (*net.UnixConn, error) {
-	var faults []error
-	for _, connect := range r.ways {
-		conn, err := connect(ctx)
-		if err == nil {
-			err = awaitGreeting(ctx, conn)
-		}
-		if err == nil {
-			r.warn(errors.Join(faults...))
-			return conn, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // else there is no such way here
-			faults = append(faults, err)
-		}
-		if ctx.Err() != nil {
-			break
-		}
+// meet connects to a process and waits for it to say that it is there.
+func (r *Remote) meet(ctx context.Context) (*link, error) {
+	l, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return nil, errors.Join(append(faults, errNoWay)...)
-}
-
-// warn says once that a way which is there could not be taken.
-func (r *Remote) warn(fault error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if fault != nil && !r.warned {
-		r.log.Warn("the network process of systemd cannot be had, a child of this one without its confinement asks instead; see systemctl status 'latchkey-network@*'",
-			slog.Any("error", fault))
-		r.warned = true
-	}
-}
-
-// errNoWay is what every way came to.
-var errNoWay = errors.New("no network process could be started")
-
-// awaitGreeting waits for the process to say that it is there.
-func awaitGreeting(ctx context.Context, conn *net.UnixConn) error {
-	_ = conn.SetDeadline(time.Now().Add(longest))
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	_ = l.SetDeadline(time.Now().Add(longest))
+	stop := context.AfterFunc(ctx, func() { _ = l.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	files, err := receive(conn, &reply{})
+	files, err := receive(l.UnixConn, &reply{})
 	closeAll(files)
 	if err != nil {
-		_ = conn.Close()
-		return fmt.Errorf("no network process answers: %w", err)
+		l.drop()
+		return nil, fmt.Errorf("%w: %w", errMute, err)
 	}
-	return nil
+	return l, nil
 }
 
+// errMute is a process that was to be there and is not.
+var errMute = errors.New("it does not answer, see \"systemctl status 'latchkey-network@*'\"; " +
+	"where systemd cannot confine it: systemctl disable --now latchkey-network.socket")
+
 // take takes an idle connection, nil when there is none.
-func (r *Remote) take() *net.UnixConn {
+func (r *Remote) take() *link {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.idle) == 0 {
 		return nil
 	}
 	last := len(r.idle) - 1
-	conn := r.idle[last]
+	l := r.idle[last]
 	r.idle = slices.Delete(r.idle, last, last+1)
-	return conn
+	return l
 }
 
 // over asks over one connection. One on which anything went wrong is not used
 // again.
-func (r *Remote) over(ctx context.Context, conn *net.UnixConn, what request) (reply, []*os.File, error) {
-	got, files, err := exchange(ctx, conn, what)
+func (r *Remote) over(ctx context.Context, l *link, what request) (reply, []*os.File, error) {
+	got, files, err := exchange(ctx, l.UnixConn, what)
 	if err != nil {
-		_ = conn.Close()
+		l.drop()
 		return got, files, err
 	}
 	r.mu.Lock()
-	r.idle = append(r.idle, conn)
+	r.idle = append(r.idle, l)
 	r.mu.Unlock()
 	if got.Error != "" {
 		return got, files, &refusedError{got.Error}

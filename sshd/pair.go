@@ -19,9 +19,20 @@ import (
 // logon. Only where there is no loopback a socket pair has to do.
 func (d *Daemon) clientPair(ctx context.Context) (net.Conn, *os.File, error) {
 	if ours, theirs, err := d.Loopback(ctx); err == nil {
-		return ours, theirs, nil
+		return &ending{ours}, theirs, nil
 	}
 	return socketPair()
+}
+
+// ending is a connection whose Close ends it for the other side, even if a process
+// that made it has kept a descriptor of our end.
+type ending struct{ net.Conn }
+
+func (e *ending) Close() error {
+	if tcp, ok := e.Conn.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite() // shutdown(2)
+	}
+	return e.Conn.Close()
 }
 
 // LoopbackPair is a TCP connection of this machine with itself: one end, and the

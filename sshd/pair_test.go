@@ -1,9 +1,13 @@
 package sshd
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
+	"time"
 )
 
 // TestAStrangersConnectionIsNotTakenForOurs: for a moment anybody on the
@@ -34,6 +38,37 @@ func TestAStrangersConnectionIsNotTakenForOurs(t *testing.T) {
 		if got, err := io.ReadAll(conns[i]); string(got) != want || err != nil {
 			t.Errorf("client %d was told %q, %v, want %q", i, got, err, want)
 		}
+	}
+}
+
+// TestAConnectionThatSomebodyKeepsEndsAllTheSame: else sshd would wait for it.
+func TestAConnectionThatSomebodyKeepsEndsAllTheSame(t *testing.T) {
+	t.Parallel()
+	var kept *os.File
+	d := New(Daemon{Loopback: func(ctx context.Context) (net.Conn, *os.File, error) {
+		ours, theirs, err := LoopbackPair(ctx)
+		if err == nil {
+			kept, err = ours.(*net.TCPConn).File()
+		}
+		return ours, theirs, err
+	}})
+	ours, theirs, err := d.clientPair(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	defer theirs.Close()
+	if err := ours.Close(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.FileConn(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("read %d, %v; want the end", n, err)
 	}
 }
 

@@ -55,7 +55,7 @@ func serve(ctx context.Context, instance cli.Instance) error {
 	systemd.Starting(config.Apply.BootWait.Duration)
 	log := slog.New(systemd.NewLogHandler(os.Stderr))
 	daemon := agent.NewDaemon(agent.Options{
-		Root: instance.Root, Config: config, Log: log, Network: network.Unprivileged(instance.Root, log),
+		Root: instance.Root, Config: config, Log: log, Network: network.Unprivileged(instance.Root),
 	}, instance.Config)
 	return daemon.Run(ctx, agent.Supervisor{
 		Ready: func() {

@@ -100,7 +100,7 @@ func (t *tool) agentAnyway() (a *agent.Agent, wrong *agent.ConfigError, err erro
 func (t *tool) agentWith(config agent.Config) *agent.Agent {
 	log := journalOf(t.instance.Root)
 	return agent.New(agent.Options{
-		Root: t.instance.Root, Config: config, Log: log, Network: network.Unprivileged(t.instance.Root, log),
+		Root: t.instance.Root, Config: config, Log: log, Network: network.Unprivileged(t.instance.Root),
 	})
 }
 

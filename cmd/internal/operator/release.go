@@ -68,6 +68,9 @@ func (t *tool) printReleased(r *agent.Released) {
 		if len(file.Removed) > 0 {
 			fmt.Fprintf(t.stdout, "%s: %s removed\n", file.KeysFile, strings.Join(file.Removed, ", "))
 		}
+		if len(file.Own) > 0 {
+			fmt.Fprintf(t.stdout, "%s: %s also stands in a line of %s's own, which is left as it is: it still logs in\n", file.KeysFile, strings.Join(file.Own, ", "), file.User)
+		}
 	}
 	if len(r.Files) == 0 {
 		fmt.Fprintln(t.stdout, "no keys file has a key of latchkey's")
