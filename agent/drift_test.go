@@ -86,6 +86,20 @@ func TestAFolderThatWasMadeAnewIsFollowed(t *testing.T) {
 	poll(t, "the key is put back in the last one", func() bool { holds, _ := r.blockHolds(key); return holds })
 }
 
+// TestAFileSystemMountedOverTheHomeIsFollowed: one on a network may come after
+// the key was written, into what it hides.
+func TestAFileSystemMountedOverTheHomeIsFollowed(t *testing.T) {
+	t.Parallel()
+	r, _, key := boundDaemon(t)
+	home := r.Path("/home/" + testUser)
+	if err := unix.Mount("tmpfs", home, "tmpfs", 0, "mode=755,uid="+r.uid()); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "the key is in the home that is seen now", func() bool { holds, _ := r.blockHolds(key); return holds })
+	poll(t, "it is proved there", func() bool { return len(r.status().Faults) == 0 })
+	r.wantKey(key, true)
+}
+
 func TestWhatLatchkeyDoesNotOwnIsNeverTouched(t *testing.T) {
 	t.Parallel()
 	r, _, key := boundDaemon(t)

@@ -30,6 +30,7 @@ const (
 // file that is replaced takes its watch with it.
 type watch struct {
 	notify  *fsnotify.Watcher
+	mounts  *mounts
 	folders map[string]folder // by where they are
 	last    time.Time         // when events last led to a pass
 	blind   bool              // a folder is watched only since the last pass looked into it
@@ -47,10 +48,18 @@ func newWatch() (*watch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
-	return &watch{notify: notify, folders: map[string]folder{}}, nil
+	mounts, err := watchMounts()
+	if err != nil {
+		_ = notify.Close()
+		return nil, err
+	}
+	return &watch{notify: notify, mounts: mounts, folders: map[string]folder{}}, nil
 }
 
-func (w *watch) close() { _ = w.notify.Close() }
+func (w *watch) close() {
+	w.mounts.close()
+	_ = w.notify.Close()
+}
 
 // follow watches what the last pass depended on, and no longer what earlier
 // ones did. Folders below a home are opened with its user's credentials.
@@ -265,6 +274,9 @@ func (w *watch) wait(ctx context.Context, pause time.Duration) {
 				w.settle(ctx)
 				return
 			}
+		case <-w.mounts.changed:
+			w.settle(ctx)
+			return
 		case <-w.notify.Errors: // events were lost: look for oneself
 			w.settle(ctx)
 			return
