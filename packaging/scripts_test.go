@@ -172,7 +172,7 @@ func TestARemovalThatCannotGiveBackSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	i := newImage(t)
 	i.install()
-	i.WriteFile("/etc/latchkey/latchkey.toml", "no such key = 1\n", 0o644)
+	i.Mkdir("/etc/ssh/sshd_config.d/00-latchkey.conf", 0o755) // in the drop-in's place
 	said := i.run("dpkg", "--remove", "latchkey")
 	if !strings.Contains(said, "rm /etc/ssh/sshd_config.d/00-latchkey.conf") {
 		t.Errorf("the removal said:\n%s", said)
