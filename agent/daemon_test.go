@@ -297,8 +297,9 @@ func (r *rig) strangers() []string {
 	return found
 }
 
+// TestAnIdleDaemonDoesNotWakeUp runs alone: other tests mount machines, which a
+// daemon notices.
 func TestAnIdleDaemonDoesNotWakeUp(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	r.StartSSHD()
 	e := newEndpoint(t, testmachine.NewKey(t, "ed25519"))

@@ -29,7 +29,9 @@ func installSection(t *testing.T) (commands []string) {
 // install, bind and give the instance back.
 func TestTheInstallSectionOfTheReadmeIsTrue(t *testing.T) {
 	i := newInstance(t)
-	i.put(deb(t, olderVersion)) // the version that `make package` makes by itself
+	name := i.put(deb(t, olderVersion)) // the version that `make package` makes by itself
+	i.Mkdir("/root/dist", 0o755)
+	i.Run(t, "mv", "/root/"+name, "/root/dist/")
 	i.start()
 	key := i.endpoint.bindNew("pair")
 	var installed, removed bool
