@@ -101,10 +101,14 @@ func (d *Daemon) Run(ctx context.Context, supervisor Supervisor) error {
 	defer listener.Close()
 	defer watch.close()
 	defer d.options.Network.Rest()
-	supervisor.Ready = sync.OnceFunc(supervisor.Ready)
-	group.Go(func() { d.pulse(ctx, supervisor) })
-	waited := time.AfterFunc(d.agent.config.Apply.BootWait.Duration, supervisor.Ready)
+	ready := sync.OnceFunc(supervisor.Ready)
+	waited := time.AfterFunc(d.agent.config.Apply.BootWait.Duration, ready)
 	defer waited.Stop()
+	supervisor.Ready = func() {
+		waited.Stop() // else it would wake an agent that rests
+		ready()
+	}
+	group.Go(func() { d.pulse(ctx, supervisor) })
 	supervisor.Status("asking " + d.agent.config.Metadata.Endpoint)
 	d.loop(ctx, watch, supervisor)
 	return nil
