@@ -3,9 +3,8 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,7 +152,7 @@ func (d *Daemon) loop(ctx context.Context, watch *watch, supervisor Supervisor) 
 		news = news && outcome == nil
 		pace.note(seen, how, outcome, err)
 		supervisor.Status(statusLine(seen, outcome, err))
-		if !d.isEarly(outcome) {
+		if !isEarly(outcome) {
 			supervisor.Ready()
 		}
 		watch.follow(ctx, d.agent, d.configPath, outcome)
@@ -168,14 +167,10 @@ func (d *Daemon) loop(ctx context.Context, watch *watch, supervisor Supervisor) 
 // yet (pam_nologin(8)). systemd-user-sessions.service allows them; to be started
 // after it would be to wait for whatever it waits for, network mounts for one.
 // The next pass comes when the file goes.
-func (d *Daemon) isEarly(outcome *Outcome) bool {
-	if outcome == nil || outcome.Applied == nil || !slices.ContainsFunc(outcome.Applied.Faults, func(c sshd.Cause) bool {
-		return c.ID == string(account.NologinFile)
-	}) {
-		return false
-	}
-	_, err := os.Stat(filepath.Join(d.options.Root, "/run/nologin"))
-	return err == nil
+func isEarly(outcome *Outcome) bool {
+	return outcome != nil && outcome.Applied != nil && slices.ContainsFunc(outcome.Applied.Faults, func(c sshd.Cause) bool {
+		return c.ID == string(account.NologinFile) && strings.HasPrefix(c.Detail, "/run/")
+	})
 }
 
 // rest gives back what is not needed until the next pass.
