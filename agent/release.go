@@ -40,8 +40,9 @@ type ReleasedFile struct {
 
 // Release gives the instance back: passwords are open again as sshd's own
 // configuration has them, then the bound key stays as a plain line, or goes, and
-// nothing is remembered. As long as passwords cannot be opened, no key is
-// touched, and all of it can be tried again. An agent must not run.
+// nothing is remembered. As long as passwords cannot be opened, no key goes: at
+// most they all become plain lines, and the rest can be tried again. An agent
+// must not run.
 func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error) {
 	free, err := a.claim()
 	if err != nil {
@@ -57,7 +58,7 @@ func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error)
 	state, _ := loadState(a.root, hardwareID(a.root))
 	r := &release{agent: a, state: state, removeKeys: removeKeys, out: &Released{Files: []ReleasedFile{}}}
 	if err := r.open(ctx); err != nil {
-		return r.out, fmt.Errorf("passwords are not open again, so no key is touched: %w", err)
+		return r.out, errors.Join(fmt.Errorf("passwords are not open again, so no key is removed: %w", err), r.keepAll(ctx))
 	}
 	if err := r.keys(ctx); err != nil {
 		return r.out, err
@@ -70,6 +71,7 @@ type release struct {
 	agent      *Agent
 	state      State
 	removeKeys bool
+	mustKeep   bool // any key may be the only way in
 	out        *Released
 }
 
@@ -187,13 +189,23 @@ func (r *release) user() string {
 	return r.agent.config.Login.User
 }
 
+// keepAll makes plain lines of all keys, unless they were to be removed: that has
+// to wait.
+func (r *release) keepAll(ctx context.Context) error {
+	if r.removeKeys {
+		return nil
+	}
+	r.mustKeep = true
+	return r.keys(ctx)
+}
+
 // keys takes our block out of every keys file that may have one. The bound keys
 // stay in the first alone: nowhere else are they bound.
 func (r *release) keys(ctx context.Context) error {
 	places, err := r.places(ctx)
 	errs := []error{err}
 	for i, place := range places {
-		keep := func(entry *authkeys.Entry) bool { return i == 0 && r.keeps(entry) }
+		keep := func(entry *authkeys.Entry) bool { return r.mustKeep || (i == 0 && r.keeps(entry)) }
 		errs = append(errs, r.releaseFile(ctx, place, keep))
 	}
 	return errors.Join(errs...)

@@ -45,22 +45,28 @@ func (t *tool) release(ctx context.Context, removeKeys bool) error {
 		return errors.Join(t.printJSON(released), err)
 	}
 	if err == nil {
-		t.printReleased(released)
+		t.printOpened(released)
 	}
+	t.printKeys(released)
 	return err
 }
 
-func (t *tool) printReleased(r *agent.Released) {
+func (t *tool) printOpened(r *agent.Released) {
 	password := "password logon is " + r.Password
 	if r.Password == "unknown" {
 		password = "sshd could not be asked whether password logon is on"
 	}
-	switch {
-	case r.Opened:
+	if r.Opened {
 		fmt.Fprintf(t.stdout, "sshd's configuration is as it was before latchkey%s: %s\n", listenerWords(r.Listener), password)
-	default:
+	} else {
 		fmt.Fprintf(t.stdout, "nothing of latchkey was in sshd's configuration: %s\n", password)
 	}
+	if len(r.Files) == 0 {
+		fmt.Fprintln(t.stdout, "no keys file has a key of latchkey's")
+	}
+}
+
+func (t *tool) printKeys(r *agent.Released) {
 	for _, file := range r.Files {
 		if len(file.Kept) > 0 {
 			fmt.Fprintf(t.stdout, "%s: %s stays, as a plain line: it still logs in as %s\n", file.KeysFile, strings.Join(file.Kept, ", "), file.User)
@@ -71,9 +77,6 @@ func (t *tool) printReleased(r *agent.Released) {
 		if len(file.Own) > 0 {
 			fmt.Fprintf(t.stdout, "%s: %s also stands in a line of %s's own, which is left as it is: it still logs in\n", file.KeysFile, strings.Join(file.Own, ", "), file.User)
 		}
-	}
-	if len(r.Files) == 0 {
-		fmt.Fprintln(t.stdout, "no keys file has a key of latchkey's")
 	}
 }
 
