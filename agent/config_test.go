@@ -54,6 +54,8 @@ func TestWrongConfigurationNamesFileAndLineAndWhatIsWanted(t *testing.T) {
 		{"password", "[apply]\npassword = \"no\"\n", []string{":2:", "apply.password", `"disable" or "leave"`}},
 		{"delivery", "[apply]\ndelivery = \"pigeon\"\n", []string{":2:", "apply.delivery"}},
 		{"poll", "[apply]\npoll = \"10ms\"\n", []string{":2:", "apply.poll", "at least 1s"}},
+		{"boot_wait below nothing", "[apply]\nboot_wait = \"-1s\"\n", []string{":2:", "apply.boot_wait", "0s to 5m"}},
+		{"boot_wait of an hour", "[apply]\nboot_wait = \"1h\"\n", []string{":2:", "apply.boot_wait", "0s to 5m"}},
 		{"relative sshd_config", "[sshd]\nconfig = \"sshd_config\"\n", []string{":2:", "sshd.config", "absolute path"}},
 		{"relative command", "[sshd]\ncommand = [\"sshd\"]\n", []string{":2:", "sshd.command", "absolute path"}},
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
@@ -30,6 +31,12 @@ func TestTheFirstBootLetsInTheBoundKeyAlone(t *testing.T) {
 	i, key := bootBound(t)
 	i.wantBound("root", key)
 	i.wantOut(ecsUser, byKey(key), byPassword(secret))
+	if line := i.property("latchkeyd.service", "StatusText"); !strings.HasPrefix(line, "bound SHA256:") || !strings.Contains(line, ", user root, passwords off") {
+		t.Errorf("systemctl status says %q", line)
+	}
+	if log := i.run("journalctl", "-x", "-u", "latchkeyd", "MESSAGE_ID=55352f7c64a548429e244b73c2be180c"); !strings.Contains(log, "░░") {
+		t.Errorf("the journal does not explain the entry:\n%s", log)
+	}
 }
 
 func TestAKeyBoundLaterIsPendingUntilTheRestart(t *testing.T) {
