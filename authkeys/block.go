@@ -47,8 +47,9 @@ func (f *File) Managed() []*Entry {
 }
 
 // WithManaged returns the file with exactly these keys in the managed block,
-// each given as "type base64 [comment]". Without keys there is no block. Every
-// other line comes through byte for byte.
+// each given as ParseManaged reads it: "type base64 [comment]", with nothing but a
+// certificate's bounds before it. Without keys there is no block. Every other line
+// comes through byte for byte.
 //
 // A new block goes to the top: the last line may lack a newline, and of two
 // lines with one key sshd takes the first. A block that is there already stays
@@ -117,7 +118,7 @@ func (f *File) hasPlain(entry *Entry) bool {
 // options that would decide in the block's place.
 func (f *File) overrules(lines []Line, keys []string) bool {
 	for _, key := range keys {
-		entry, err := ParseKey(key)
+		entry, err := ParseManaged(key)
 		if err != nil {
 			return false // renderBlock has refused it
 		}
@@ -172,7 +173,7 @@ func (f *File) ownBetween(owned []bool, begin, end int) {
 
 func (f *File) ownNeighbours(owned []bool, mark, step int) {
 	named := fingerprints(f.Lines[mark])
-	for i := mark + step; i >= 0 && i < len(f.Lines) && f.Lines[i].isBare() && f.Lines[i].isNamed(named); i += step {
+	for i := mark + step; i >= 0 && i < len(f.Lines) && f.Lines[i].isOurs() && f.Lines[i].isNamed(named); i += step {
 		owned[i] = true
 	}
 }
@@ -181,8 +182,7 @@ func (l Line) isNamed(fingerprints map[string]bool) bool {
 	return l.Kind == Key && fingerprints[l.Entry.Fingerprint()]
 }
 
-// isBare tells whether the line has nothing before the key. One with options is
-// not ours: beside a damaged block it is a user's own line.
+// isBare tells whether the line has nothing before the key.
 func (l Line) isBare() bool {
 	return l.Kind == Key && strings.HasPrefix(lineText(l.Raw), l.Entry.Type)
 }
@@ -210,14 +210,14 @@ func renderBlock(keys []string) ([]byte, error) {
 	var names, lines strings.Builder
 	seen := make(map[string]bool)
 	for i, key := range keys {
-		entry, err := ParseKey(key)
+		entry, err := parseManaged(key)
 		if err != nil {
 			return nil, fmt.Errorf("key %d to be managed: %w", i+1, err)
 		}
 		if name := entry.Fingerprint(); !seen[name] {
 			seen[name] = true
 			names.WriteString(" " + name)
-			lines.WriteString(entry.bareLine())
+			lines.WriteString(entry.line())
 		}
 	}
 	return fmt.Appendf(nil, "%s%s%s\n%s%s%s\n",
