@@ -34,6 +34,10 @@ type Binding struct {
 	Keys       []Key     `json:"keys,omitempty"`        // in the endpoint's order, distinct; only when bound
 	Reason     string    `json:"reason,omitempty"`      // why it is unknown, for a person; only then
 	At         time.Time `json:"at"`                    // when the fetch ended, UTC
+
+	// ETag names what the endpoint says for Watch: visible ASCII, at most 64 bytes; empty
+	// when the endpoint has no watch, or when unknown.
+	ETag string `json:"etag,omitempty"`
 }
 
 // Validate holds a Binding that came from another process to everything Fetch promises:
@@ -58,7 +62,7 @@ func (b Binding) Validate() error {
 }
 
 func (b Binding) validateUnknown() error {
-	if len(b.Keys) > 0 || b.User != "" || b.InstanceID != "" {
+	if len(b.Keys) > 0 || b.User != "" || b.InstanceID != "" || b.ETag != "" {
 		return errors.New("binding: unknown, yet it claims something")
 	}
 	if b.Reason == "" || len(b.Reason) > maxReason || !printableText(b.Reason) {
@@ -76,6 +80,8 @@ func (b Binding) validateSource() error {
 		return errors.New("binding: logon user is not a user name")
 	case b.Reason != "":
 		return errors.New("binding: a reason, yet it is not unknown")
+	case b.ETag != "" && !validETag(b.ETag):
+		return errors.New("binding: not an ETag")
 	}
 	return nil
 }
@@ -96,7 +102,7 @@ func validateKeys(keys []Key) error {
 }
 
 // Same reports whether acting on b and on o has the same outcome: the same state, logon
-// user and set of keys. Order, comments, names, reasons and times do not count.
+// user and set of keys. Order, comments, names, reasons, times and ETags do not count.
 func (b Binding) Same(o Binding) bool {
 	if b.State != o.State || b.User != o.User || len(b.Keys) != len(o.Keys) {
 		return false

@@ -28,6 +28,8 @@ func TestABindingThatNobodyFilledInIsNotBelieved(t *testing.T) {
 func TestValidateHoldsTheReceiverToWhatFetchPromises(t *testing.T) {
 	key, other := mustKey(t, edLine), mustKey(t, edLine2)
 	bound := Binding{State: Bound, InstanceID: "i-1", Keys: []Key{key}}
+	const certType = "ssh-ed25519-cert-v01@openssh.com"
+	certificate := Key{Type: certType, Blob: certificates(map[string][]byte{key.Type: key.Blob})[certType]}
 	unbound := Binding{State: Unbound, InstanceID: "i-1"}
 	unknown := Binding{State: Unknown, Reason: "no answer in time"}
 	with := func(b Binding, edit func(*Binding)) Binding {
@@ -54,10 +56,16 @@ func TestValidateHoldsTheReceiverToWhatFetchPromises(t *testing.T) {
 		"options in the type":      {with(bound, func(b *Binding) { b.Keys[0].Type = `no-pty ssh-ed25519` }), "key type"},
 		"comment not as on a line": {with(bound, func(b *Binding) { b.Keys[0].Comment = " x" }), "not those of its line"},
 		"type of another":          {with(bound, func(b *Binding) { b.Keys[0].Type = "ssh-rsa" }), "stated type"},
+		"certificate":              {with(bound, func(b *Binding) { b.Keys[0] = certificate }), ""},
+		"certificate cut":          {with(bound, func(b *Binding) { b.Keys[0] = certificate; b.Keys[0].Blob = certificate.Blob[:60] }), "malformed"},
 		"blob cut":                 {with(bound, func(b *Binding) { b.Keys[0].Blob = b.Keys[0].Blob[:40] }), "malformed"},
 		"name of a path":           {with(bound, func(b *Binding) { b.Keys[0].Name = "../x" }), "name"},
 		"user with options":        {with(bound, func(b *Binding) { b.User = "-oProxyCommand=x" }), "user name"},
 		"user of two lines":        {with(bound, func(b *Binding) { b.User = "root\nx" }), "user name"},
+		"an ETag":                  {with(bound, func(b *Binding) { b.ETag = "0123456789abcdef" }), ""},
+		"ETag of two lines":        {with(bound, func(b *Binding) { b.ETag = "a\nb" }), "not an ETag"},
+		"ETag too long":            {with(unbound, func(b *Binding) { b.ETag = strings.Repeat("x", maxETag+1) }), "not an ETag"},
+		"unknown with an ETag":     {with(unknown, func(b *Binding) { b.ETag = "x" }), "claims something"},
 		"unbound with a key":       {with(unbound, func(b *Binding) { b.Keys = []Key{key} }), "yet it has keys"},
 		"unbound nowhere":          {with(unbound, func(b *Binding) { b.InstanceID = "ok" }), "instance id"},
 		"unknown with a key":       {with(unknown, func(b *Binding) { b.Keys = []Key{key} }), "claims something"},
@@ -90,6 +98,7 @@ func TestSameLooksAtStateUserAndKeysAlone(t *testing.T) {
 		"order":           {bound("", a, b), bound("", b, a), true},
 		"comment":         {bound("", a), bound("", renamed), true},
 		"time and reason": {Binding{State: Unknown, Reason: "x", At: time.Unix(1, 0)}, Binding{State: Unknown}, true},
+		"ETag":            {Binding{State: Unbound, ETag: "x"}, Binding{State: Unbound}, true},
 		"state":           {Binding{State: Unknown}, Binding{State: Unbound}, false},
 		"user":            {bound("", a), bound("root", a), false},
 		"another key":     {bound("", a), bound("", b), false},
@@ -106,7 +115,7 @@ func TestSameLooksAtStateUserAndKeysAlone(t *testing.T) {
 func TestABindingCrossesAPipeAsJSON(t *testing.T) {
 	key := mustKey(t, edLine)
 	key.Name = "pair"
-	want := Binding{State: Bound, InstanceID: "i-1", User: "root", Keys: []Key{key}, At: time.Now().UTC()}
+	want := Binding{State: Bound, InstanceID: "i-1", User: "root", Keys: []Key{key}, At: time.Now().UTC(), ETag: "x"}
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)

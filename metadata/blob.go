@@ -29,7 +29,11 @@ func checkBlob(keyType string, blob []byte) error {
 	if named := w.bytes(); w.err == nil && string(named) != keyType {
 		return fmt.Errorf("the key's data is not of the stated type %s", keyType)
 	}
-	w.key(keyType)
+	if (Key{Type: keyType}).IsCertificate() {
+		w.certificate(keyType)
+	} else {
+		w.key(keyType)
+	}
 	if w.err == nil && len(w.rest) > 0 {
 		w.fail(errBlob)
 	}

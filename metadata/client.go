@@ -16,6 +16,7 @@ type Client struct {
 	options   Options
 	base      string // scheme and host
 	transport *http.Transport
+	watching  *http.Transport // what waits must not hold up what asks
 
 	mu       sync.Mutex
 	token    token
@@ -38,11 +39,13 @@ func New(o Options) (*Client, error) {
 		options:   o,
 		base:      base,
 		transport: newTransport(o),
+		watching:  newWatchTransport(o),
 		instance:  o.InstanceID,
 	}, nil
 }
 
-// Close drops the connection kept for the next fetch. A fetch after Close opens another.
+// Close drops the connection kept for the next fetch. A fetch after Close opens another,
+// and a watch that waits goes on.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Fetch asks the endpoint for this instance's binding. It has no error: when the answer

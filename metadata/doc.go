@@ -10,6 +10,7 @@
 //
 // The endpoint spoken is that of Alibaba Cloud ECS, in normal mode and in hardened mode
 // (token), versions "latest" and "2016-01-01"; see "Instance metadata" in the ECS user
-// guide. The leaf meta-data/login-user is an extension: ECS has no such leaf, and its
-// absence means that the endpoint names no logon user.
+// guide. There are two extensions. ECS has no leaf meta-data/login-user; its absence means
+// that the endpoint names no logon user. And an endpoint whose listing of keys has an ETag
+// can be asked to wait for a change of it (Client.Watch), where ECS has to be polled.
 package metadata

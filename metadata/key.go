@@ -15,19 +15,21 @@ import (
 // as one line, and six times what the largest RSA key needs.
 const maxLine = 16 << 10
 
-// Key is one public key as the endpoint handed it out: a key and nothing else.
+// Key is one public key as the endpoint handed it out: a key and nothing else, or an
+// OpenSSH certificate over one, which narrows what the key may be used for.
 type Key struct {
-	Type    string `json:"type"`              // as in RFC 4253 section 6.6, such as "ssh-ed25519"
-	Blob    []byte `json:"blob"`              // the key in SSH wire format (RFC 4253 section 6.6)
+	Type    string `json:"type"`              // as in RFC 4253 section 6.6, such as "ssh-ed25519", or of a certificate
+	Blob    []byte `json:"blob"`              // the key in SSH wire format (RFC 4253 section 6.6), or the certificate
 	Comment string `json:"comment,omitempty"` // free text, may be empty
 	Name    string `json:"name,omitempty"`    // the names it was listed under, joined by commas; numbers are left out
 }
 
 // ParseKey reads exactly one line "TYPE BASE64 [COMMENT]" without its newline, the form of
 // a .pub file (sshd(8), AUTHORIZED_KEYS FILE FORMAT). It takes less than sshd does, because
-// the line comes from a network and ends up in authorized_keys: no options, no
-// certificate, no control character anywhere, at most 16 KiB, strict base64, and a blob of
-// the stated type that is whole and without a byte to spare. Errors never quote the line.
+// the line comes from a network and ends up in authorized_keys: no options, no control
+// character anywhere, at most 16 KiB, strict base64, and a blob of the stated type that is
+// whole and without a byte to spare. A certificate is held to its framing; who signed it,
+// and what for, is not looked at. Errors never quote the line.
 func ParseKey(line string) (Key, error) {
 	key, err := parseKey(line)
 	if err != nil {
@@ -68,9 +70,9 @@ func (k Key) Line() string {
 }
 
 // Fingerprint returns "SHA256:" and the unpadded base64 of the blob's SHA-256, as
-// ssh-keygen -l prints it.
+// ssh-keygen -l prints it: of a certificate, that of the plain key in it.
 func (k Key) Fingerprint() string {
-	sum := sha256.Sum256(k.Blob)
+	sum := sha256.Sum256(k.plainBlob())
 	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
 }
 
@@ -128,9 +130,6 @@ func printable(r rune) bool {
 // checkType takes a word that sshd reads as a key type and never as an option: options
 // have no name with these beginnings. The word is not quoted, it may be a key body.
 func checkType(word string) error {
-	if strings.Contains(word, "-cert-v0") {
-		return errors.New("certificates are not supported as bound keys, bind the plain key")
-	}
 	if !startsLikeType(word) || strings.ContainsFunc(word, notInType) {
 		return errors.New(`line does not begin with a key type, want "TYPE BASE64 [COMMENT]" without options`)
 	}

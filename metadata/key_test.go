@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
@@ -51,6 +52,25 @@ func blobs(t testing.TB) map[string][]byte {
 	}
 	all[ssh.KeyAlgoSKED25519] = fields(ssh.KeyAlgoSKED25519, string(edKey), "ssh:")
 	all["ssh-tomorrow@example.org"] = fields("ssh-tomorrow@example.org", "whatever", "")
+	maps.Copy(all, certificates(all))
+	return all
+}
+
+// certificates returns one over each of the plain keys that can have one, in each format.
+func certificates(plain map[string][]byte) map[string][]byte {
+	all := map[string][]byte{}
+	list := string(append(fields("force-command", "id"), fields("permit-pty", "")...))
+	for keyType, blob := range plain {
+		key := string(blob[4+len(keyType):])
+		name, _ := strings.CutSuffix(keyType, "@openssh.com")
+		numbers := "\x00\x00\x00\x01" + string(fields("id", string(fields("root", "ada")))) + strings.Repeat("\x00", 16)
+		v01 := name + "-cert-v01@openssh.com"
+		all[v01] = []byte(string(fields(v01, "nonce")) + key + strings.Repeat("\x00", 8) + numbers + string(fields(list, "", "", "authority", "signature")))
+		if v00 := name + "-cert-v00@openssh.com"; keyType == "ssh-rsa" || keyType == "ssh-dss" {
+			all[v00] = []byte(string(fields(v00)) + key + numbers + string(fields(list, "nonce", "", "authority", "signature")))
+		}
+	}
+	delete(all, "ssh-tomorrow@example.org-cert-v01@openssh.com")
 	return all
 }
 
@@ -116,10 +136,24 @@ func TestFingerprintIsThatOfOpenSSH(t *testing.T) {
 	for keyType, blob := range blobs(t) {
 		key, err := ssh.ParsePublicKey(blob)
 		if err != nil {
-			continue // a type that x/crypto does not know, or a DSA key that is only laid out like one
+			continue // a type that x/crypto does not know, or one that is only laid out like it
 		}
 		if got := (Key{Type: keyType, Blob: blob}).Fingerprint(); got != ssh.FingerprintSHA256(key) {
 			t.Errorf("%s: %s, want %s", keyType, got, ssh.FingerprintSHA256(key))
+		}
+	}
+}
+
+func TestTheFingerprintOfACertificateIsThatOfItsKey(t *testing.T) {
+	all := blobs(t)
+	for keyType, blob := range all {
+		plain, _, err := plainType(keyType)
+		if err != nil {
+			continue
+		}
+		got := Key{Type: keyType, Blob: blob}
+		if want := (Key{Type: plain, Blob: all[plain]}).Fingerprint(); got.Fingerprint() != want || !got.IsCertificate() {
+			t.Errorf("%s: %s, want %s", keyType, got.Fingerprint(), want)
 		}
 	}
 }
@@ -130,42 +164,45 @@ func TestAKeyFromTheEndpointIsOneKey(t *testing.T) {
 	body := strings.Fields(edLine)[1]
 	small := fields("ssh-rsa", "\x01\x00\x01", "\x40"+strings.Repeat("\x01", 63))
 	tests := map[string]struct{ line, reason string }{
-		"nothing":                   {"", "does not begin with a key type"},
-		"a blank":                   {" ", "does not begin with a key type"},
-		"a comment line":            {"# " + edLine, "does not begin with a key type"},
-		"no blob":                   {"ssh-ed25519", "malformed"},
-		"blob alone":                {body, "does not begin with a key type"},
-		"options":                   {`command="id" ` + edLine, "does not begin with a key type"},
-		"a flag":                    {"no-pty " + edLine, "does not begin with a key type"},
-		"cert-authority":            {"cert-authority " + edLine, "does not begin with a key type"},
-		"options that look like it": {`ssh-x,command="id" ` + edLine, "does not begin with a key type"},
-		"two lines":                 {edLine + "\n" + edLine2, "more than one line"},
-		"a final newline":           {edLine + "\n", "more than one line"},
-		"CR":                        {edLine + "\r" + edLine2, "more than one line"},
-		"NUL":                       {edLine + "\x00", "control character U+0000"},
-		"ESC":                       {edLine + "\x1b[2J", "control character U+001B"},
-		"tab":                       {"ssh-ed25519\t" + body, "control character U+0009"},
-		"C1 control":                {edLine + "\u0085", "control character U+0085"},
-		"line separator":            {edLine + "\u2028x", "control character U+2028"},
-		"reordered text":            {edLine + "\u202ex", "control character U+202E"},
-		"not UTF-8":                 {edLine + "\xff", "not UTF-8"},
-		"another type":              {"ssh-rsa " + body, "not of the stated type ssh-rsa"},
-		"signature algorithm":       {"rsa-sha2-512 " + encode(fields("rsa-sha2-512")), "does not begin with a key type"},
-		"short type":                {"ed25519 " + body, "does not begin with a key type"},
-		"type in capitals":          {"SSH-ED25519 " + body, "does not begin with a key type"},
-		"certificate":               {"ssh-ed25519-cert-v01@openssh.com " + body, "certificates are not supported"},
-		"base64 of URLs":            {"ssh-ed25519 " + strings.ReplaceAll(body, "+", "-"), "not base64"},
-		"padding too much":          {"ssh-ed25519 " + body + "=", "not base64"},
-		"quoted":                    {`ssh-ed25519 "` + body + `"`, "not base64"},
-		"private key":               {"-----BEGIN OPENSSH PRIVATE KEY-----", "does not begin with a key type"},
-		"too long":                  {edLine + strings.Repeat("x", maxLine), "longer than 16384 bytes"},
-		"RSA too short":             {"ssh-rsa " + encode(small), "RSA key of 511 bits"},
-		"RSA, exponent even":        {"ssh-rsa " + encode(fields("ssh-rsa", "\x02", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
-		"RSA, number negative":      {"ssh-rsa " + encode(fields("ssh-rsa", "\x83", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
-		"RSA, number padded":        {"ssh-rsa " + encode(fields("ssh-rsa", "\x00\x03", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
-		"point not on the curve":    {"ecdsa-sha2-nistp256 " + encode(fields("ecdsa-sha2-nistp256", "nistp256", "\x04"+strings.Repeat("\x01", 64))), "malformed"},
-		"security key of nobody":    {"sk-ssh-ed25519@openssh.com " + encode(fields("sk-ssh-ed25519@openssh.com", strings.Repeat("k", 32), "")), "malformed"},
-		"length beyond the end":     {"ssh-new " + encode(append(fields("ssh-new"), 0xff, 0xff, 0xff, 0xff)), "malformed"},
+		"nothing":                    {"", "does not begin with a key type"},
+		"a blank":                    {" ", "does not begin with a key type"},
+		"a comment line":             {"# " + edLine, "does not begin with a key type"},
+		"no blob":                    {"ssh-ed25519", "malformed"},
+		"blob alone":                 {body, "does not begin with a key type"},
+		"options":                    {`command="id" ` + edLine, "does not begin with a key type"},
+		"a flag":                     {"no-pty " + edLine, "does not begin with a key type"},
+		"cert-authority":             {"cert-authority " + edLine, "does not begin with a key type"},
+		"options that look like it":  {`ssh-x,command="id" ` + edLine, "does not begin with a key type"},
+		"two lines":                  {edLine + "\n" + edLine2, "more than one line"},
+		"a final newline":            {edLine + "\n", "more than one line"},
+		"CR":                         {edLine + "\r" + edLine2, "more than one line"},
+		"NUL":                        {edLine + "\x00", "control character U+0000"},
+		"ESC":                        {edLine + "\x1b[2J", "control character U+001B"},
+		"tab":                        {"ssh-ed25519\t" + body, "control character U+0009"},
+		"C1 control":                 {edLine + "\u0085", "control character U+0085"},
+		"line separator":             {edLine + "\u2028x", "control character U+2028"},
+		"reordered text":             {edLine + "\u202ex", "control character U+202E"},
+		"not UTF-8":                  {edLine + "\xff", "not UTF-8"},
+		"another type":               {"ssh-rsa " + body, "not of the stated type ssh-rsa"},
+		"signature algorithm":        {"rsa-sha2-512 " + encode(fields("rsa-sha2-512")), "does not begin with a key type"},
+		"short type":                 {"ed25519 " + body, "does not begin with a key type"},
+		"type in capitals":           {"SSH-ED25519 " + body, "does not begin with a key type"},
+		"certificate of another":     {"ssh-ed25519-cert-v01@openssh.com " + body, "not of the stated type"},
+		"certificate of tomorrow":    {"ssh-ed25519-cert-v02@openssh.com " + encode(fields("ssh-ed25519-cert-v02@openssh.com")), "none that OpenSSH has"},
+		"certificate that never was": {"ssh-ed25519-cert-v00@openssh.com " + encode(fields("ssh-ed25519-cert-v00@openssh.com")), "none that OpenSSH has"},
+		"options and a certificate":  {"no-pty ssh-ed25519-cert-v01@openssh.com " + body, "does not begin with a key type"},
+		"base64 of URLs":             {"ssh-ed25519 " + strings.ReplaceAll(body, "+", "-"), "not base64"},
+		"padding too much":           {"ssh-ed25519 " + body + "=", "not base64"},
+		"quoted":                     {`ssh-ed25519 "` + body + `"`, "not base64"},
+		"private key":                {"-----BEGIN OPENSSH PRIVATE KEY-----", "does not begin with a key type"},
+		"too long":                   {edLine + strings.Repeat("x", maxLine), "longer than 16384 bytes"},
+		"RSA too short":              {"ssh-rsa " + encode(small), "RSA key of 511 bits"},
+		"RSA, exponent even":         {"ssh-rsa " + encode(fields("ssh-rsa", "\x02", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
+		"RSA, number negative":       {"ssh-rsa " + encode(fields("ssh-rsa", "\x83", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
+		"RSA, number padded":         {"ssh-rsa " + encode(fields("ssh-rsa", "\x00\x03", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
+		"point not on the curve":     {"ecdsa-sha2-nistp256 " + encode(fields("ecdsa-sha2-nistp256", "nistp256", "\x04"+strings.Repeat("\x01", 64))), "malformed"},
+		"security key of nobody":     {"sk-ssh-ed25519@openssh.com " + encode(fields("sk-ssh-ed25519@openssh.com", strings.Repeat("k", 32), "")), "malformed"},
+		"length beyond the end":      {"ssh-new " + encode(append(fields("ssh-new"), 0xff, 0xff, 0xff, 0xff)), "malformed"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 )
 
+const keysLeaf = "public-keys/"
+
 // maxListed is how many directories below public-keys/ are read: each key under its number
 // and under one name.
 const maxListed = 2 * maxKeys
@@ -21,7 +23,8 @@ type visit struct {
 	client  *Client
 	version string
 	token   string
-	renewed bool // a refused token was replaced; it is done once
+	renewed bool   // a refused token was replaced; it is done once
+	etag    string // of the listing of keys, empty when it has none
 }
 
 // read makes one visit. The instance is identified before the keys and again after them,
@@ -48,15 +51,15 @@ func (c *Client) read(ctx context.Context) (Binding, error) {
 		return Binding{}, err
 	}
 	c.remember(v.version, id)
-	return newBinding(id, user, keys), nil
+	return newBinding(id, user, keys, v.etag), nil
 }
 
-func newBinding(id, user string, keys []Key) Binding {
+func newBinding(id, user string, keys []Key, etag string) Binding {
 	state := Bound
 	if len(keys) == 0 {
 		state = Unbound
 	}
-	return Binding{State: state, InstanceID: id, User: user, Keys: keys}
+	return Binding{State: state, InstanceID: id, User: user, Keys: keys, ETag: etag}
 }
 
 // known returns what the client knows from before: the instance, and the trees to look in,
@@ -125,16 +128,18 @@ func (v *visit) instanceID(ctx context.Context) (string, error) {
 
 // keys returns the bound keys in the order listed, each once; none when the endpoint says
 // that there is none. A key that is listed and cannot be had whole spoils them all: a
-// shorter set would lock its owner out.
+// shorter set would lock its owner out. The ETag is that of the listing, which is read
+// before them: what changes meanwhile has another one.
 func (v *visit) keys(ctx context.Context) ([]Key, error) {
-	body, err := v.get(ctx, "public-keys/")
+	listing, err := v.ask(ctx, keysLeaf)
+	v.etag = listing.etag
 	switch {
 	case errors.Is(err, errNotFound):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	names, err := v.parseListing(body)
+	names, err := v.parseListing(listing.body)
 	if err != nil {
 		return nil, err
 	}
@@ -161,20 +166,20 @@ func (v *visit) parseListing(body string) ([]string, error) {
 	for line := range strings.SplitSeq(body, "\n") {
 		name := strings.TrimSuffix(strings.TrimSuffix(line, "\r"), "/")
 		if !validName(name) {
-			return nil, v.unlike("public-keys/", body, "a listing of keys")
+			return nil, v.unlike(keysLeaf, body, "a listing of keys")
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 		if len(names) > maxListed {
-			return nil, fmt.Errorf("read %s: more than %d entries", v.url("public-keys/"), maxListed)
+			return nil, fmt.Errorf("read %s: more than %d entries", v.url(keysLeaf), maxListed)
 		}
 	}
 	return names, nil
 }
 
 func (v *visit) key(ctx context.Context, name string) (Key, error) {
-	leaf := "public-keys/" + url.PathEscape(name) + "/openssh-key"
+	leaf := keysLeaf + url.PathEscape(name) + "/openssh-key"
 	body, err := v.get(ctx, leaf)
 	if err != nil {
 		return Key{}, err
@@ -222,34 +227,52 @@ func (v *visit) loginUser(ctx context.Context) (string, error) {
 	return body, nil
 }
 
-// get reads one leaf or listing below meta-data/, without its final newline. A token that is
-// refused is replaced once a visit.
+// get reads one leaf or listing below meta-data/, without its final newline.
 func (v *visit) get(ctx context.Context, leaf string) (string, error) {
-	body, err := v.getOnce(ctx, leaf)
+	got, err := v.ask(ctx, leaf)
+	return got.body, err
+}
+
+// ask is get with all of the answer. One of 404 is errNotFound and the answer without its body.
+func (v *visit) ask(ctx context.Context, leaf string) (answer, error) {
+	return v.withToken(ctx, func() (answer, error) {
+		got, err := v.client.send(ctx, http.MethodGet, v.path(leaf), v.header())
+		return v.checked(leaf, got, err)
+	})
+}
+
+// withToken makes a request. A token that is refused is replaced once a visit.
+func (v *visit) withToken(ctx context.Context, request func() (answer, error)) (answer, error) {
+	got, err := request()
 	if v.token == "" || v.renewed || !errors.Is(err, errUnauthorized) {
-		return body, err
+		return got, err
 	}
 	v.renewed = true
 	v.client.dropToken(v.token)
 	if v.token, err = v.client.currentToken(ctx); err != nil {
-		return "", err
+		return answer{}, err
 	}
-	return v.getOnce(ctx, leaf)
+	return request()
 }
 
-func (v *visit) getOnce(ctx context.Context, leaf string) (string, error) {
+func (v *visit) header() http.Header {
 	header := make(http.Header, 2)
 	if v.token != "" {
 		header[tokenHeader] = []string{v.token}
 	}
-	got, err := v.client.send(ctx, http.MethodGet, v.path(leaf), header)
+	return header
+}
+
+// checked names what was read in every error, and keeps the body of a 200 only.
+func (v *visit) checked(leaf string, got answer, err error) (answer, error) {
 	if err == nil {
 		err = checkStatus(got.status)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", v.url(leaf), err)
+		return answer{status: got.status, etag: got.etag}, fmt.Errorf("read %s: %w", v.url(leaf), err)
 	}
-	return chomp(got.body), nil
+	got.body = chomp(got.body)
+	return got, nil
 }
 
 func (v *visit) path(leaf string) string { return "/" + v.version + "/meta-data/" + leaf }

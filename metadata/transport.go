@@ -47,6 +47,7 @@ func (t transient) Unwrap() error { return t.error }
 // answer is a response that came whole. The body of anything but 200 is not kept.
 type answer struct {
 	status int
+	etag   string // empty when there is none that can be sent back
 	body   string
 }
 
@@ -54,13 +55,18 @@ type answer struct {
 func (c *Client) send(ctx context.Context, method, path string, header http.Header) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.RequestTimeout)
 	defer cancel()
+	return c.sendOver(ctx, c.transport, method, path, header)
+}
+
+// sendOver makes one request over a transport and reads the whole of its answer before ctx ends.
+func (c *Client) sendOver(ctx context.Context, transport *http.Transport, method, path string, header http.Header) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
 	if err != nil {
 		return answer{}, errors.New("not a valid path")
 	}
 	request.Header = header
 	header.Set("User-Agent", "latchkey")
-	response, err := c.transport.RoundTrip(request)
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return answer{}, explain(ctx, err)
 	}
@@ -69,7 +75,7 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	if err != nil {
 		return answer{}, explain(ctx, err)
 	}
-	return answer{status: response.StatusCode, body: body}, nil
+	return answer{status: response.StatusCode, etag: etagOf(response.Header), body: body}, nil
 }
 
 var (
