@@ -20,9 +20,11 @@ import (
 // an empty reply: the process is there. The reply to a request for a connection
 // carries its two ends as descriptors.
 
-// request asks for one of the three things.
+// request asks for one of the four things.
 type request struct {
 	Fetch    *Endpoint      `json:"fetch,omitempty"`
+	Watch    *Endpoint      `json:"watch,omitempty"`
+	ETag     string         `json:"etag,omitempty"` // with Watch
 	Ask      *sshd.Question `json:"ask,omitempty"`
 	Persist  bool           `json:"persist,omitempty"`  // with Ask
 	Loopback bool           `json:"loopback,omitempty"` //
@@ -32,6 +34,7 @@ type request struct {
 // reply is the answer to a request, or why there is none.
 type reply struct {
 	Binding *metadata.Binding `json:"binding,omitempty"`
+	Changed *bool             `json:"changed,omitempty"`
 	Answer  *sshd.Answer      `json:"answer,omitempty"`
 	Error   string            `json:"error,omitempty"`
 }

@@ -447,6 +447,7 @@ func TestTheProcessGivesUpWithItsAsker(t *testing.T) {
 func FuzzWhateverIsSaidIsSoundOrUnknown(f *testing.F) {
 	f.Add([]byte(`{"binding":{"state":"unbound","instance_id":"i-1","at":"2026-01-02T03:04:05Z"}}`))
 	f.Add([]byte(`{"answer":{"key":"refused","methods":["password"],"version":"SSH-2.0-x","host_key":"AAAA","reason":"no"}}`))
+	f.Add([]byte(`{"changed":true}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := remoteTo(t, says(string(data)))
 		defer r.Rest()
@@ -455,6 +456,9 @@ func FuzzWhateverIsSaidIsSoundOrUnknown(f *testing.F) {
 		}
 		if a := r.Ask(t.Context(), sshd.Question{}, false); a.Validate() != nil {
 			t.Errorf("answer %+v: %v", a, a.Validate())
+		}
+		if changed, err := r.Watch(t.Context(), Endpoint{}, "x", time.Second); changed && err != nil {
+			t.Errorf("changed, and yet %v", err)
 		}
 	})
 }

@@ -77,7 +77,7 @@ func startChild(context.Context) (*link, error) {
 		return nil, fmt.Errorf("start the network process: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // it is only to be reaped: what it had to say, it has said
-	return &link{conn, cmd.Process}, nil
+	return &link{UnixConn: conn, child: cmd.Process}, nil
 }
 
 // credentials are whose the child is to be: an account of its own, else that of

@@ -21,8 +21,18 @@ const replySlack = 2 * time.Second
 // longest bounds a question without a deadline of its own.
 const longest = 30 * time.Second
 
-// Remote has another process touch the network. It keeps the connections to it
-// for the next question until Rest.
+// watchGrace is how much longer than the endpoint waits a watch may take: for a
+// token, for the instance's id, and for an endpoint that is late.
+const watchGrace = 20 * time.Second
+
+// linkLife is the age at which a process that was asked before is not asked
+// again. systemd ends one after 15 minutes (RuntimeMaxSec= of its unit), which is
+// not to happen in the middle of a watch.
+const linkLife = 8 * time.Minute
+
+// Remote has other processes touch the network, one for each thing that is
+// asked at the same time. It keeps the connections to them for the next question
+// until Rest.
 type Remote struct {
 	connect connect
 
@@ -37,6 +47,7 @@ type connect func(ctx context.Context) (*link, error)
 type link struct {
 	*net.UnixConn
 	child *os.Process // nil where another has started it
+	since time.Time   // when it was met
 }
 
 // drop ends a conversation, and a process that is ours with it. A hostile one may
@@ -62,6 +73,21 @@ func (r *Remote) Fetch(ctx context.Context, from Endpoint) metadata.Binding {
 		return unknownAt(err)
 	}
 	return *got.Binding
+}
+
+// Watch is Side's.
+func (r *Remote) Watch(ctx context.Context, from Endpoint, etag string, timeout time.Duration) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout+watchGrace)
+	defer cancel()
+	got, files, err := r.ask(ctx, request{Watch: &from, ETag: etag})
+	closeAll(files)
+	if err == nil && got.Changed == nil {
+		err = errNoReply
+	}
+	if err != nil {
+		return false, err
+	}
+	return *got.Changed, nil
 }
 
 // Ask is Side's.
@@ -157,6 +183,7 @@ func (r *Remote) meet(ctx context.Context) (*link, error) {
 		l.drop()
 		return nil, fmt.Errorf("%w: %w", errMute, err)
 	}
+	l.since = time.Now()
 	return l, nil
 }
 
@@ -164,10 +191,18 @@ func (r *Remote) meet(ctx context.Context) (*link, error) {
 var errMute = errors.New("it does not answer, see \"systemctl status 'latchkey-network@*'\"; " +
 	"where systemd cannot confine it: systemctl disable --now latchkey-network.socket")
 
-// take takes an idle connection, nil when there is none.
+// take takes an idle connection, nil when there is none. It ends those that have
+// become too old.
 func (r *Remote) take() *link {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.idle = slices.DeleteFunc(r.idle, func(l *link) bool {
+		old := time.Since(l.since) > linkLife
+		if old {
+			l.drop()
+		}
+		return old
+	})
 	if len(r.idle) == 0 {
 		return nil
 	}
@@ -185,13 +220,18 @@ func (r *Remote) over(ctx context.Context, l *link, what request) (reply, []*os.
 		l.drop()
 		return got, files, err
 	}
-	r.mu.Lock()
-	r.idle = append(r.idle, l)
-	r.mu.Unlock()
+	r.keep(l)
 	if got.Error != "" {
 		return got, files, &refusedError{got.Error}
 	}
 	return got, files, nil
+}
+
+// keep keeps a connection for the next question.
+func (r *Remote) keep(l *link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.idle = append(r.idle, l)
 }
 
 // refusedError is what the process said that could not do what was asked.

@@ -85,6 +85,8 @@ func do(ctx context.Context, side *Local, r request) (reply, []*os.File) {
 	case r.Fetch != nil:
 		binding := side.Fetch(ctx, *r.Fetch)
 		return reply{Binding: &binding}, nil
+	case r.Watch != nil:
+		return watch(ctx, side, r), nil
 	case r.Ask != nil:
 		answer := side.Ask(ctx, *r.Ask, r.Persist)
 		return reply{Answer: &answer}, nil
@@ -92,6 +94,15 @@ func do(ctx context.Context, side *Local, r request) (reply, []*os.File) {
 		return loopback(ctx, side)
 	}
 	return reply{Error: "nothing that is known here was asked for"}, nil
+}
+
+// watch waits as long as its asker does, less what the way there and back takes.
+func watch(ctx context.Context, side *Local, r request) reply {
+	changed, err := side.Watch(ctx, *r.Watch, r.ETag, r.Within-watchGrace)
+	if err != nil {
+		return reply{Error: err.Error()}
+	}
+	return reply{Changed: &changed}
 }
 
 func loopback(ctx context.Context, side *Local) (reply, []*os.File) {
