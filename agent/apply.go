@@ -109,7 +109,7 @@ func (r *applier) bind(ctx context.Context) error {
 		return err
 	}
 	if !r.proved() {
-		return r.unproved(ctx, r.proof.Undecided() || isNotYet(r.faults))
+		return r.unproved(ctx, r.undecided())
 	}
 	if err := r.setPolicy(ctx, r.plan.Policy); err != nil {
 		return err
@@ -153,12 +153,21 @@ func (r *applier) unbind(ctx context.Context) error {
 	return r.lookAround(ctx)
 }
 
-// proved tells whether the proof carries what the policy asks for.
+// proved tells whether the proof carries what the policy asks for, for each of the
+// bound keys.
 func (r *applier) proved() bool {
+	if len(r.plan.Refused) > 0 {
+		return false
+	}
 	if r.plan.Policy.Closed {
 		return r.proof.Closes()
 	}
 	return r.proof.KeyWorks()
+}
+
+// undecided tells whether nothing is known that speaks against the key.
+func (r *applier) undecided() bool {
+	return (r.proof != nil && r.proof.Undecided()) || isNotYet(r.faults)
 }
 
 // writeKeys makes lines the managed block, if they are not already.
@@ -179,19 +188,28 @@ func (r *applier) setKeys(ctx context.Context, verb Verb, location authkeys.Loca
 func (r *applier) subject() sshd.Subject {
 	world := r.plan.world
 	s := sshd.Subject{User: world.Account.Name, UID: world.Account.UID, Groups: world.Account.GroupNames, Home: world.Account.Home, KeysFile: world.Location.Path}
-	for _, key := range r.plan.Binding.Keys {
-		s.Keys = append(s.Keys, sshd.PublicKey{Type: key.Type, Blob: key.Blob})
+	for _, g := range r.plan.grants {
+		if g.refused == nil {
+			s.Keys = append(s.Keys, g.offered)
+		}
 	}
 	return s
 }
 
-// prove asks a real sshd about the configuration as it would be.
+// prove asks a real sshd about the configuration as it would be, unless there is no
+// key to ask about.
 func (r *applier) prove(ctx context.Context) error {
+	if len(r.plan.Final) == 0 {
+		r.faults = slices.Clone(r.plan.Refused)
+		r.agent.event(eventProofFailed, r.plan.world, "causes", causeIDs(r.faults))
+		return nil
+	}
 	return r.step(Prove, sshd.DefaultProgram+" -i", func() error {
 		proof, err := r.agent.prove(ctx, r.plan.world, r.plan.Policy, r.subject())
 		if err != nil {
 			return err
 		}
+		r.plan.explainBounds(proof)
 		r.proof = proof
 		if !r.proved() {
 			r.faults = faultsOf(proof, r.plan)

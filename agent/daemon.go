@@ -25,6 +25,7 @@ type Daemon struct {
 	seen      metadata.Binding // the endpoint's last answer
 	configErr error            // why the configuration of now cannot be used
 
+	watching  atomic.Bool  // whether the endpoint's watch is held and sound
 	busySince atomic.Int64 // when the work at hand began, in ns since 1970; 0: there is none
 }
 
@@ -136,16 +137,20 @@ func (d *Daemon) pulse(ctx context.Context, supervisor Supervisor) {
 }
 
 // loop makes a pass whenever there may be something to do: when the endpoint is
-// due, when something that the agent depends on has changed, when a failed
-// proof may go better.
+// due or has news, when something that the agent depends on has changed, when a
+// failed proof may go better.
 func (d *Daemon) loop(ctx context.Context, watch *watch, supervisor Supervisor) {
 	pace := pace{backoff: firstRetry}
+	endpoint := newEndpointWatch(d.options.Network, d.agent.log)
+	defer endpoint.stop()
 	news := true // whether the last answer has not been through a pass yet
 	for ctx.Err() == nil {
 		d.busySince.Store(time.Now().UnixNano())
 		seen := d.last()
 		if d.isDue(seen) {
+			before := seen
 			seen, news = d.fetch(ctx), true
+			endpoint.note(before, seen)
 		}
 		how := How{Retry: pace.retries()}
 		outcome, err := d.pass(ctx, seen, news, how)
@@ -156,9 +161,11 @@ func (d *Daemon) loop(ctx context.Context, watch *watch, supervisor Supervisor) 
 			supervisor.Ready()
 		}
 		watch.follow(ctx, d.agent, d.configPath, outcome)
-		pause := pace.pause(&d.agent.config)
-		d.rest(pause)
-		watch.wait(ctx, pause)
+		begun := endpoint.hold(ctx, &d.agent.config, seen)
+		d.watching.Store(endpoint.sound())
+		pause := pace.pause(&d.agent.config, endpoint.works())
+		d.rest(pause, begun)
+		watch.wait(ctx, pause, endpoint.news())
 		d.reconfigure()
 	}
 }
@@ -173,9 +180,13 @@ func isEarly(outcome *Outcome) bool {
 	})
 }
 
-// rest gives back what is not needed until the next pass.
-func (d *Daemon) rest(pause time.Duration) {
-	if pause == 0 {
+// longRest is a pause for which no process that touches the network is kept.
+const longRest = 2 * time.Minute
+
+// rest gives back what is not needed until the next pass. A watch that is just
+// beginning takes over the process that has fetched.
+func (d *Daemon) rest(pause time.Duration, watchBegins bool) {
+	if (pause == 0 || pause > longRest) && !watchBegins {
 		d.options.Network.Rest()
 	}
 	giveBack()
@@ -270,5 +281,17 @@ func (d *Daemon) report(ctx context.Context) (*Report, error) {
 	if configErr != nil {
 		r.fault("configuration", configErr.Error(), "mend it; until then the last good configuration stays in force")
 	}
+	r.Follows = d.follows(agent)
 	return r.withPID(), nil
+}
+
+// follows is how the daemon hears of a change of the binding.
+func (d *Daemon) follows(agent *Agent) string {
+	switch {
+	case agent.config.Apply.When != Live:
+		return ""
+	case d.watching.Load():
+		return "watch"
+	}
+	return "poll"
 }

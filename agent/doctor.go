@@ -35,7 +35,7 @@ type Check struct {
 // Doctor checks everything that decides over a logon, and changes nothing but
 // for one login record: the account is proved by a whole logon. The checks are
 // always in the same order: endpoint, in-force, sshd-config, account, keys-file,
-// proof, password, listener, agent. One that fails has the ID of its cause for a
+// key-type for each bound key, proof, password, listener, agent. One that fails has the ID of its cause for a
 // name; what depends on it is left out.
 func (a *Agent) Doctor(ctx context.Context, seen metadata.Binding) ([]Check, error) {
 	state, err := loadState(a.root, hardwareID(a.root))
@@ -171,11 +171,11 @@ func (d *doctor) keysFile() {
 	if binding.State == metadata.Unknown {
 		return
 	}
-	var lines []string
-	for _, key := range binding.Keys {
-		lines = append(lines, key.Line())
+	p := d.plan()
+	for _, refused := range p.Refused {
+		d.cause(refused)
 	}
-	after, err := authkeys.Parse(d.world.Keys.Data).WithManaged(lines)
+	after, err := authkeys.Parse(d.world.Keys.Data).WithManaged(p.Final)
 	switch {
 	case err != nil:
 		d.cause(*blocker(fmt.Errorf("edit %s: %w", where, err)))
@@ -183,10 +183,10 @@ func (d *doctor) keysFile() {
 		d.cause(*d.state.Failure)
 	case !d.world.Keys.Settled(after):
 		d.add(name, Fail, "run \"latchkey apply\"", "%s is not as the binding asks for: %s", where, bindingWords(binding))
-	case len(lines) == 0:
+	case len(p.Final) == 0:
 		d.pass(name, "%s holds no key of latchkey's", where)
 	default:
-		d.pass(name, "%s holds %s", where, fingerprints(binding))
+		d.pass(name, "%s holds %s", where, p.held())
 	}
 }
 
@@ -197,8 +197,14 @@ func (d *doctor) logon(ctx context.Context) {
 		d.listener(ctx, nil)
 		return
 	}
-	r := &applier{agent: d.agent, plan: &Plan{Binding: d.binding(), world: d.world}}
+	r := &applier{agent: d.agent, plan: d.plan()}
 	r.plan.Policy = sshd.Policy{Closed: d.world.Files.Holds(), Guard: d.agent.config.SSHD.MatchGuard}
+	d.keyTypes(r.plan)
+	if len(r.plan.Final) == 0 {
+		d.password(&sshd.Proof{Password: d.configuredPassword()})
+		d.listener(ctx, nil)
+		return
+	}
 	if !d.proof(ctx, r) {
 		return
 	}
@@ -221,6 +227,7 @@ func (d *doctor) proof(ctx context.Context, r *applier) bool {
 		d.add(name, Unsure, remedy, "%v", err)
 		return false
 	}
+	r.plan.explainBounds(r.proof)
 	for _, c := range r.proof.Causes {
 		d.cause(c)
 	}

@@ -73,6 +73,7 @@ func TestDoctorOfAHealthyInstancePassesEveryCheck(t *testing.T) {
 		{"sshd-config", Pass, "sshd -t takes /etc/ssh/sshd_config", ""},
 		{"account", Pass, "ecs-user, uid UID, is open; home /home/ecs-user, shell /bin/bash", ""},
 		{"keys-file", Pass, keyFile + " holds " + print, ""},
+		{"key-type", Pass, "ssh-ed25519 key " + print + ": sshd takes it as ssh-ed25519", ""},
 		{"proof", Pass, "VERSION under a copy of this configuration takes the key and lets ecs-user in; it offers publickey", ""},
 		{"password", Pass, "off: neither password nor keyboard-interactive is offered", ""},
 		{"listener", Pass, "the running sshd at " + r.Address() + " takes the key and offers publickey", ""},
@@ -121,7 +122,7 @@ func TestDoctorsChecksAreAlwaysInTheSameOrder(t *testing.T) {
 			"bound, and no pass made", func(r *rig) { r.StartSSHD() }, bindingOfAnyKey,
 			[]string{
 				"pass endpoint", "unknown in-force", "pass sshd-config", "pass account", "fail keys-file",
-				"fail key-refused", "fail password", "pass listener", "fail agent",
+				"pass key-type", "fail key-refused", "fail password", "pass listener", "fail agent",
 			},
 		},
 		{
@@ -131,7 +132,7 @@ func TestDoctorsChecksAreAlwaysInTheSameOrder(t *testing.T) {
 			}), func(*testing.T) metadata.Binding { return unknown() },
 			[]string{
 				"fail endpoint", "pass in-force", "pass sshd-config", "fail account-expired", "pass keys-file",
-				"fail allow-users", "fail password", "pass listener", "fail agent",
+				"pass key-type", "fail allow-users", "fail password", "pass listener", "fail agent",
 			},
 		},
 		{
@@ -189,7 +190,7 @@ func TestDoctorFindsAListenerThatWasNotReloaded(t *testing.T) {
 
 	names, _ := r.doctor(seen)
 	want := []string{
-		"pass endpoint", "pass in-force", "pass sshd-config", "pass account", "pass keys-file", "pass proof",
+		"pass endpoint", "pass in-force", "pass sshd-config", "pass account", "pass keys-file", "pass key-type", "pass proof",
 		"pass password", "fail listener-offers-password", "fail agent",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {

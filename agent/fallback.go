@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 
+	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -39,8 +40,8 @@ var stayCause = sshd.Cause{
 func olderKeyCause(lines []string) sshd.Cause {
 	older := metadata.Binding{}
 	for _, line := range lines {
-		if key, err := metadata.ParseKey(line); err == nil {
-			older.Keys = append(older.Keys, key)
+		if key, err := authkeys.ParseManaged(line); err == nil {
+			older.Keys = append(older.Keys, metadata.Key{Type: key.Type, Blob: key.Blob})
 		}
 	}
 	return sshd.Cause{
@@ -57,10 +58,16 @@ func (r *applier) fallBack(ctx context.Context, undecided bool) error {
 	switch {
 	case r.wasClosed && undecided && len(r.plan.WayIn) > 0:
 		return nil
-	case r.wasClosed && r.olderKeyWorks(ctx):
+	case r.wasClosed && r.otherKeysWork(), r.wasClosed && r.olderKeyWorks(ctx):
 		return nil
 	}
 	return r.setPolicy(ctx, sshd.Policy{})
+}
+
+// otherKeysWork tells whether, of several bound keys, those log in that can be used
+// at all.
+func (r *applier) otherKeysWork() bool {
+	return len(r.plan.Refused) > 0 && r.proof != nil && r.proof.Closes()
 }
 
 // olderKeyWorks asks about the keys that were proved before, unless they are
@@ -72,7 +79,7 @@ func (r *applier) olderKeyWorks(ctx context.Context) bool {
 	subject := r.subject()
 	subject.Keys = nil
 	for _, line := range r.plan.WayIn {
-		if key, err := metadata.ParseKey(line); err == nil {
+		if key, err := authkeys.ParseManaged(line); err == nil {
 			subject.Keys = append(subject.Keys, sshd.PublicKey{Type: key.Type, Blob: key.Blob})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
+	"github.com/latchkey-ssh/latchkey/network"
 )
 
 // errandEnv, set, makes the test binary do one errand as a process of its own
@@ -28,6 +29,13 @@ type errand struct {
 }
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == network.Command {
+		if err := network.ServeInherited(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if text := os.Getenv(errandEnv); text != "" {
 		if err := runErrand(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)

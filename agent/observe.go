@@ -17,6 +17,8 @@ import (
 
 // World is what was found on the instance: everything that a plan depends on.
 type World struct {
+	Now       time.Time
+	Zone      *time.Location // of the instance's local time
 	Boot      string
 	Account   account.Account
 	Problems  []account.Problem
@@ -47,7 +49,7 @@ func (a *Agent) observe(ctx context.Context, user string, known *Applied) (*Worl
 // only when sshd's configuration is not the one whose effect is known from
 // before.
 func (a *Agent) survey(ctx context.Context, user string, known *Applied) (*World, error) {
-	w := &World{}
+	w := &World{Now: time.Now(), Zone: localZone(a.root)}
 	var err error
 	if w.Boot, err = bootID(a.root); err != nil {
 		return nil, err
@@ -55,7 +57,7 @@ func (a *Agent) survey(ctx context.Context, user string, known *Applied) (*World
 	if w.Account, w.NoKeys = account.Lookup(a.root, user); w.NoKeys != nil {
 		w.Account = account.Account{Name: user}
 	} else {
-		w.Problems = w.Account.Problems(a.root, time.Now())
+		w.Problems = w.Account.Problems(a.root, w.Now)
 	}
 	if w.Files, err = a.sshd.ReadFiles(); err != nil {
 		return nil, err

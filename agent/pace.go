@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/metadata"
@@ -15,6 +16,13 @@ const (
 	// faultRetry is the pause before what failed is tried again though nothing that
 	// latchkey can see has changed; PAM may have.
 	faultRetry = 10 * time.Minute
+	// safetyPoll is how often a live agent asks though the endpoint's watch works,
+	// unless apply.poll is longer. Each pause is another, so that many agents do not
+	// ask in step.
+	safetyPoll = 5 * time.Minute
+	// clockCheck is how often to look at the clock, which may be set, while a
+	// certificate's time is waited for.
+	clockCheck = time.Hour
 )
 
 // pace decides when the next pass is due if nothing happens. Where all is well
@@ -23,6 +31,7 @@ type pace struct {
 	backoff time.Duration // the next pause after an unknown answer
 	unknown time.Duration // the pause that the last answer asks for, 0 for none
 	retryAt time.Time     // when to try again what failed, zero when nothing did
+	turnsAt time.Time     // when a bound certificate begins or ends to be valid, zero for never
 }
 
 // retries tells whether it is time to try again what failed.
@@ -37,6 +46,9 @@ func (p *pace) note(seen metadata.Binding, how How, outcome *Outcome, err error)
 	} else {
 		p.backoff = firstRetry
 	}
+	if outcome != nil && outcome.Plan != nil {
+		p.turnsAt = outcome.Plan.turns()
+	}
 	failed := err != nil || outcome.Applied != nil && len(outcome.Applied.Faults) > 0
 	switch {
 	case errors.Is(err, ErrBusy):
@@ -49,7 +61,8 @@ func (p *pace) note(seen metadata.Binding, how How, outcome *Outcome, err error)
 }
 
 // pause is how long nothing has to happen before the next pass; 0 is for ever.
-func (p *pace) pause(config *Config) time.Duration {
+// watched tells that the endpoint's watch works.
+func (p *pace) pause(config *Config, watched bool) time.Duration {
 	pause := p.unknown
 	sooner := func(d time.Duration) {
 		if pause == 0 || d < pause {
@@ -57,10 +70,23 @@ func (p *pace) pause(config *Config) time.Duration {
 		}
 	}
 	if config.Apply.When == Live && p.unknown == 0 {
-		sooner(config.Apply.Poll.Duration)
+		sooner(pollPause(config, watched))
 	}
 	if !p.retryAt.IsZero() {
 		sooner(max(time.Until(p.retryAt), time.Millisecond))
 	}
+	if !p.turnsAt.IsZero() {
+		sooner(min(max(time.Until(p.turnsAt), time.Millisecond), clockCheck))
+	}
 	return pause
 }
+
+func pollPause(config *Config, watched bool) time.Duration {
+	if watched {
+		return jittered(max(safetyPoll, config.Apply.Poll.Duration))
+	}
+	return config.Apply.Poll.Duration
+}
+
+// jittered is d, by chance up to half of it more or less.
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d) }

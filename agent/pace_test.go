@@ -37,7 +37,7 @@ func TestWhereAllIsWellNoPassIsDue(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := pace{backoff: firstRetry}
 			p.note(test.seen, How{}, test.outcome, test.err)
-			if pause := p.pause(test.config); pause < test.min || pause > test.max {
+			if pause := p.pause(test.config, false); pause < test.min || pause > test.max {
 				t.Errorf("pause %v, want %v to %v", pause, test.min, test.max)
 			}
 		})
@@ -70,7 +70,7 @@ func TestPausesAfterUnknownAnswersGrowToHalfAMinute(t *testing.T) {
 	var pauses []float64 // seconds
 	for range 8 {
 		p.note(unknown(), How{}, &Outcome{}, nil)
-		pauses = append(pauses, p.pause(&config).Seconds())
+		pauses = append(pauses, p.pause(&config, false).Seconds())
 	}
 	want := []float64{1, 2, 4, 8, 16, 30, 30, 30}
 	if !slices.Equal(pauses, want) {

@@ -44,6 +44,9 @@ type Plan struct {
 	Stage, Final []string `json:"-"`
 	// WayIn are those of Stage that were proved last.
 	WayIn []string `json:"-"`
+	// Refused is why certificates among the bound keys cannot be used now. Nothing of
+	// them is written, and as long as there is one, passwords are not turned off.
+	Refused []sshd.Cause `json:"refused,omitempty"`
 	// Keys is the keys file as it will be, and Files sshd's.
 	Keys  []byte      `json:"-"`
 	Files *sshd.Files `json:"-"`
@@ -57,7 +60,8 @@ type Plan struct {
 	// now.
 	Retire []KeysPlace `json:"-"`
 
-	world *World
+	world  *World
+	grants []grant
 }
 
 // Empty tells whether there is nothing to do.
@@ -80,11 +84,12 @@ func plan(config *Config, state State, world *World, how How) (*Plan, error) {
 			Closed: config.Apply.Password == DisablePassword,
 			Guard:  config.SSHD.MatchGuard,
 		}
-		for _, key := range p.Binding.Keys {
-			p.Final = append(p.Final, key.Line())
-		}
+		p.setGrants()
 	}
 	p.Files = world.Files.With(p.Policy)
+	if len(p.Refused) > 0 {
+		p.Files = world.Files.With(sshd.Policy{})
+	}
 	if world.NoKeys != nil {
 		return p.withoutKeys(state, how)
 	}
@@ -132,23 +137,22 @@ func (p *Plan) stage(file *authkeys.File, proven []string) {
 	if p.Binding.State != metadata.Bound {
 		return
 	}
-	for _, key := range p.Binding.Keys {
-		if slices.Contains(proven, key.Fingerprint()) {
-			p.WayIn = append(p.WayIn, key.Line())
+	for _, g := range p.grants {
+		if g.refused == nil && slices.Contains(proven, g.key.Fingerprint()) {
+			p.WayIn = append(p.WayIn, g.line)
 		}
 	}
-	for _, entry := range file.Managed() {
-		key := metadata.Key{Type: entry.Type, Blob: entry.Blob} // the comment is anybody's by now
-		if line := key.Line(); slices.Contains(proven, key.Fingerprint()) && !p.binds(key) && !slices.Contains(p.Stage, line) {
+	for _, line := range file.ManagedLines() {
+		if key := fingerprintOf(line); slices.Contains(proven, key) && !p.binds(key) {
 			p.Stage = append(p.Stage, line)
 			p.WayIn = append(p.WayIn, line)
 		}
 	}
 }
 
-// binds tells whether the key is one of the binding's, whatever its comment.
-func (p *Plan) binds(key metadata.Key) bool {
-	return slices.ContainsFunc(p.Binding.Keys, func(k metadata.Key) bool { return bytes.Equal(k.Blob, key.Blob) })
+// binds tells whether the key is one of the binding's, whatever its comment or bounds.
+func (p *Plan) binds(fingerprint string) bool {
+	return slices.ContainsFunc(p.Binding.Keys, func(k metadata.Key) bool { return k.Fingerprint() == fingerprint })
 }
 
 // steps lists what is to be done, nothing when all is as it was recorded.
@@ -163,9 +167,12 @@ func (p *Plan) steps(file *authkeys.File, state State, how How) {
 		return
 	}
 	keysDiffer := !p.world.Keys.Settled(p.Keys)
-	if p.Binding.State == metadata.Bound {
+	switch {
+	case len(p.Refused) > 0:
+		p.refusedSteps(keysDiffer, p.mustReload(state))
+	case p.Binding.State == metadata.Bound:
 		p.bindSteps(keysDiffer, p.mustReload(state))
-	} else {
+	default:
 		p.unbindSteps(keysDiffer, p.mustReload(state))
 	}
 }
@@ -184,7 +191,7 @@ func (p *Plan) keysAreLeft(file *authkeys.File, failed bool) bool {
 // proved tells whether proven is about this plan's keys, all of them and no
 // others, in this boot.
 func (p *Plan) proved(proven *Proven) bool {
-	return proven != nil && proven.BootID == p.world.Boot &&
+	return proven.inBoot(p.world.Boot) && len(p.Refused) == 0 &&
 		len(proven.Fingerprints) == len(p.Final) && p.newIsWayIn()
 }
 
@@ -222,6 +229,23 @@ func (p *Plan) bindSteps(keysDiffer, reload bool) {
 	p.addReload(filesDiffer || reload)
 	p.add(AskListener, p.world.Effective.ListenAddress())
 	p.addRetire()
+	p.add(Record, StateDir+"/"+stateFile)
+}
+
+// refusedSteps are those of a binding of which some key cannot be used: passwords
+// are on in the end, unless they are off already and another key logs in.
+func (p *Plan) refusedSteps(keysDiffer, reload bool) {
+	if keysDiffer {
+		p.add(WriteKeys, p.world.Location.Path)
+	}
+	if len(p.Final) > 0 {
+		p.add(Prove, "the other keys and the account, by "+sshd.DefaultProgram+" -i")
+	}
+	filesDiffer := !p.Files.Equal(p.world.Files)
+	if filesDiffer {
+		p.add(OpenPassword, p.policyPath())
+	}
+	p.addReload(filesDiffer || reload)
 	p.add(Record, StateDir+"/"+stateFile)
 }
 

@@ -158,7 +158,7 @@ func causeIDs(causes []sshd.Cause) string {
 
 // faultsOf is why a proof did not carry the policy.
 func faultsOf(proof *sshd.Proof, p *Plan) []sshd.Cause {
-	faults := proof.Causes
+	faults := slices.Concat(p.Refused, proof.Causes)
 	if proof.Password != sshd.Refused && p.Policy.Closed && len(faults) == 0 {
 		faults = append(faults, passwordCause(p))
 	}

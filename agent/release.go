@@ -243,7 +243,7 @@ func (r *release) keeps(entry *authkeys.Entry) bool {
 		return false
 	}
 	return r.state.InForce == nil || slices.ContainsFunc(r.state.InForce.Keys, func(k metadata.Key) bool {
-		return bytes.Equal(k.Blob, entry.Blob)
+		return k.Fingerprint() == entry.Fingerprint()
 	})
 }
 

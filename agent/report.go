@@ -16,6 +16,9 @@ type Report struct {
 	Endpoint   string           `json:"endpoint"`
 	Seen       metadata.Binding `json:"seen"` // what the endpoint says now
 	When       When             `json:"when"`
+	// Follows is how the agent hears of a change: "watch", where the endpoint has one
+	// that has not failed, or "poll"; "" when it does not, or none runs.
+	Follows string `json:"follows,omitempty"`
 	// InForce is the binding for this boot; Pending waits for the next.
 	InForce *metadata.Binding `json:"in_force,omitempty"`
 	Pending *metadata.Binding `json:"pending,omitempty"`
@@ -40,6 +43,8 @@ type KeyReport struct {
 	Type        string `json:"type"`
 	Name        string `json:"name,omitempty"`
 	Comment     string `json:"comment,omitempty"`
+	// ValidBefore is when a certificate ends; nil for a key that does not.
+	ValidBefore *time.Time `json:"valid_before,omitempty"`
 }
 
 // Report makes a report. seen is the endpoint's answer, for which the caller
@@ -111,10 +116,22 @@ func (r *Report) addApplied(applied *Applied, boot string) {
 	} else if !applied.PasswordClosed {
 		r.Password = "on"
 	}
-	for _, key := range applied.Binding.Keys {
-		r.Keys = append(r.Keys, KeyReport{key.Fingerprint(), key.Type, key.Name, key.Comment})
-	}
 	r.Faults = append(r.Faults, applied.Faults...)
+	for _, g := range grantsOf(applied.Binding, applied.User, time.Now(), time.UTC) {
+		r.addKey(g)
+	}
+}
+
+// addKey adds a bound key, and what speaks against it since it was applied.
+func (r *Report) addKey(g grant) {
+	key := KeyReport{Fingerprint: g.key.Fingerprint(), Type: g.key.Type, Name: g.key.Name, Comment: g.key.Comment}
+	if !g.ends.IsZero() {
+		key.ValidBefore = &g.ends
+	}
+	r.Keys = append(r.Keys, key)
+	if g.refused != nil {
+		r.fault(g.refused.ID, g.refused.Detail, g.refused.Remedy)
+	}
 }
 
 // passwordWord is password logon as it was proved, not as it was configured.

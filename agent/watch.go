@@ -207,7 +207,7 @@ func (w *watch) drop(wanted map[string][]string) {
 
 // etcNames are the entries of /etc that decide over an account, and the folder
 // of our own configuration, which may come later.
-var etcNames = []string{"passwd", "shadow", "group", "nologin", path.Base(path.Dir(DefaultConfigPath))}
+var etcNames = []string{"passwd", "shadow", "group", "nologin", "localtime", path.Base(path.Dir(DefaultConfigPath))}
 
 // systemFolders are the folders outside of any home, with the entries that
 // matter in each: sshd's configuration and keys, the account files, nologin(5).
@@ -251,8 +251,8 @@ func (w *watch) matters(event fsnotify.Event) bool {
 }
 
 // wait returns when something has changed and settled, or may have while nobody
-// watched, or when pause is over. A pause of 0 never is.
-func (w *watch) wait(ctx context.Context, pause time.Duration) {
+// watched, when news comes, or when pause is over. A pause of 0 never is.
+func (w *watch) wait(ctx context.Context, pause time.Duration, news <-chan struct{}) {
 	if w.blind {
 		w.settle(ctx)
 		return
@@ -268,6 +268,8 @@ func (w *watch) wait(ctx context.Context, pause time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-timeout:
+			return
+		case <-news:
 			return
 		case event := <-w.notify.Events:
 			if w.matters(event) {
