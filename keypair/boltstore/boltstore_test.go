@@ -1,0 +1,34 @@
+package boltstore_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/latchkey-ssh/latchkey/keypair"
+	"github.com/latchkey-ssh/latchkey/keypair/boltstore"
+	"github.com/latchkey-ssh/latchkey/keypair/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConforms(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) keypair.Store { return open(t, fresh(t)) })
+}
+
+// fresh names a folder that is not there yet.
+func fresh(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "region")
+}
+
+func open(t *testing.T, folder string) *boltstore.Store {
+	t.Helper()
+	store, err := boltstore.Open(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}

@@ -1,0 +1,164 @@
+package keypair
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DefaultRegionID is a region's name where its operator gave none.
+const DefaultRegionID = "local"
+
+// Options say what a region is.
+type Options struct {
+	// ID is the region's name, such as "cn-hangzhou". Empty: the one that the store has, or
+	// DefaultRegionID in a new one. A region keeps its name.
+	ID string
+
+	// Restart restarts an instance's machine: it returns when the instance runs again, or when it cannot. Nil
+	// where nobody can be asked to: then the instance is taken for restarted at once.
+	Restart func(ctx context.Context, instance Instance, force bool) error
+
+	// Report is told of a restart that failed; nil for nobody.
+	Report func(instance string, err error)
+}
+
+// Region is the key pairs, the instances and the bindings of one region. Its methods may
+// be called by several goroutines.
+type Region struct {
+	options Options
+	store   Store
+
+	ctx      context.Context // of restarts under way
+	cancel   context.CancelFunc
+	restarts sync.WaitGroup
+}
+
+var regionID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// Open returns the region that is in the store, which stays the caller's to close, after
+// the region. Restarts that a stop of the program has cut off count as done: nobody would end them.
+func Open(ctx context.Context, store Store, o Options) (*Region, error) {
+	r := &Region{options: o, store: store}
+	if err := r.name(ctx); err != nil {
+		return nil, fmt.Errorf("open region: %w", err)
+	}
+	if err := r.settle(ctx); err != nil {
+		return nil, fmt.Errorf("open region: %w", err)
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r, nil
+}
+
+// Close ends restarts that are under way.
+func (r *Region) Close() {
+	r.cancel()
+	r.restarts.Wait()
+}
+
+// ID is the region's name.
+func (r *Region) ID() string { return r.options.ID }
+
+// name settles what the region is called.
+func (r *Region) name(ctx context.Context) error {
+	return r.store.Update(ctx, func(tx Tx) error {
+		known, err := tx.Get(regionKey)
+		if err != nil {
+			return err
+		}
+		id := or(r.options.ID, or(string(known), DefaultRegionID))
+		switch {
+		case !regionID.MatchString(id):
+			return fmt.Errorf("region id %q: want lower-case letters, digits and -", id)
+		case known == nil:
+			err = tx.Put(regionKey, []byte(id))
+		case string(known) != id:
+			err = fmt.Errorf("this is region %s, not %s", known, id)
+		}
+		r.options.ID = id
+		return err
+	})
+}
+
+func (r *Region) settle(ctx context.Context) error {
+	starting, err := r.Instances(ctx, InstanceFilter{Status: Starting})
+	if err != nil {
+		return err
+	}
+	for _, instance := range starting {
+		if err := r.restarted(ctx, instance.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Watch calls changed with the ids of instances of which something has changed: the binding,
+// the status, or that they are there. It is called before the operation that made the change returns, and
+// must not change the region. After stop has returned there is no call.
+func (r *Region) Watch(changed func(instances []string)) (stop func()) {
+	return r.store.Watch(func(keys []string) {
+		var ids []string
+		for _, key := range keys {
+			if id, ok := strings.CutPrefix(key, instancePrefix); ok {
+				ids = append(ids, id)
+			}
+		}
+		if len(ids) > 0 {
+			changed(ids)
+		}
+	})
+}
+
+// view reads something in a transaction.
+func view[T any](ctx context.Context, store Store, read func(Tx) (T, error)) (T, error) {
+	var result T
+	err := store.View(ctx, func(tx Tx) (err error) {
+		result, err = read(tx)
+		return err
+	})
+	return result, err
+}
+
+// now is the time that records carry, in UTC and without a fraction of a second.
+func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
+
+// ResourceGroup is a group that key pairs may be put in.
+type ResourceGroup struct {
+	ID   string `json:"id"` // "rg-…"
+	Name string `json:"name,omitempty"`
+}
+
+var groupID = regexp.MustCompile(`^rg-[A-Za-z0-9-]{1,60}$`)
+
+// AddResourceGroup makes a group known, or names it anew.
+func (r *Region) AddResourceGroup(ctx context.Context, group ResourceGroup) error {
+	if !groupID.MatchString(group.ID) || !plainText.MatchString(group.Name) {
+		return ErrResourceGroup
+	}
+	return r.store.Update(ctx, func(tx Tx) error { return put(tx, groupPrefix+group.ID, group) })
+}
+
+// ResourceGroups returns all groups, by their ids.
+func (r *Region) ResourceGroups(ctx context.Context) ([]ResourceGroup, error) {
+	return view(ctx, r.store, func(tx Tx) ([]ResourceGroup, error) {
+		return list(tx, groupPrefix, func(ResourceGroup) bool { return true })
+	})
+}
+
+func checkGroup(tx Tx, id string) error {
+	if id == "" {
+		return nil
+	}
+	if !groupID.MatchString(id) {
+		return ErrResourceGroupNotFound
+	}
+	known, err := exists(tx, groupPrefix+id)
+	if err == nil && !known {
+		err = ErrResourceGroupNotFound
+	}
+	return err
+}
