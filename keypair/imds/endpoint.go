@@ -1,98 +1,160 @@
 package imds
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
+
+const invalidParameters = "Missing or Invalid Parameters"
 
 // Endpoint serves one instance's metadata over HTTP. All its methods may be called while
 // it serves; a request sees the state of one moment.
 type Endpoint struct {
-	tokens tokens
+	tokens  *tokens
+	hangups *hangups
+	state   atomic.Pointer[state]
 
-	mu       sync.Mutex
-	instance Instance
-	tree     tree
-	fault    fault
+	mu      sync.Mutex // held to change state, and between looking at it and waiting for a change
+	waiting map[watcher]struct{}
+	limit   int // of len(waiting)
+	closed  bool
 }
 
-// New returns the endpoint of an instance.
+// state is what an endpoint tells at one moment. It does not change once made.
+type state struct {
+	instance *Instance
+	etag     []string // as the header has it
+	fault    fault
+	gone     bool // the instance is no more
+}
+
+// New returns the endpoint of an instance, which holds DefaultWatchers watchers at most.
 func New(instance Instance) *Endpoint {
-	e := &Endpoint{}
+	return newEndpoint(instance, new(hangups), DefaultWatchers)
+}
+
+func newEndpoint(instance Instance, h *hangups, limit int) *Endpoint {
+	e := &Endpoint{tokens: newTokens(), hangups: h, limit: limit}
+	e.state.Store(&state{instance: new(Instance), etag: []string{""}})
 	e.Set(instance)
 	return e
 }
 
-// Set replaces all that is told about the instance.
+// Set replaces all that is told about the instance. An endpoint of a Service is set by
+// Service.Set, which has to know the addresses.
 func (e *Endpoint) Set(instance Instance) {
-	e.change(func(i *Instance) { *i = instance })
+	e.edit(func(i *Instance) { *i = instance.clone() })
 }
 
 // Bind binds a key pair: its name and its public key, one line of authorized_keys. A pair
 // that was bound before is replaced. The line is told as it is; whoever keeps key pairs
 // checks it.
 func (e *Endpoint) Bind(name, publicKey string) {
-	e.change(func(i *Instance) {
+	e.edit(func(i *Instance) {
 		i.KeyPairName, i.KeyPairID, i.PublicKey = name, "", strings.TrimSuffix(publicKey, "\n")
 	})
 }
 
 // Unbind takes the key pair away.
 func (e *Endpoint) Unbind() {
-	e.change(func(i *Instance) { i.KeyPairName, i.KeyPairID, i.PublicKey = "", "", "" })
+	e.edit(func(i *Instance) { i.KeyPairName, i.KeyPairID, i.PublicKey = "", "", "" })
 }
 
 // Instance returns what is told now.
-func (e *Endpoint) Instance() Instance {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.instance
-}
+func (e *Endpoint) Instance() Instance { return e.state.Load().instance.clone() }
 
 // ForgetTokens makes every token handed out so far unknown, as a restart of the endpoint does.
 func (e *Endpoint) ForgetTokens() { e.tokens.forget() }
 
-func (e *Endpoint) change(edit func(*Instance)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	edit(&e.instance)
-	e.tree = newTree(e.instance)
+func (e *Endpoint) edit(edit func(*Instance)) {
+	e.change(func(s *state) {
+		instance := *s.instance
+		edit(&instance)
+		s.instance, s.etag = &instance, []string{instance.etag()}
+	})
 }
 
-// now returns the state of this moment.
-func (e *Endpoint) now() (Instance, tree, fault) {
+// change makes a new state from the one before and answers the watchers that it concerns.
+func (e *Endpoint) change(edit func(*state)) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.instance, e.tree, e.fault
+	before := e.state.Load()
+	after := *before
+	edit(&after)
+	e.state.Store(&after)
+	var ready []watcher
+	if after.tag() != before.tag() || after.closed() {
+		ready = e.release()
+	}
+	e.mu.Unlock()
+	answerAll(ready, after.fault)
 }
 
-// ServeHTTP answers for the instance, unless it is to misbehave on this path.
+func (s *state) tag() string { return s.etag[0] }
+
+// closed reports whether nothing is told at all.
+func (s *state) closed() bool { return s.gone || s.instance.HTTPEndpoint == EndpointDisabled }
+
+// ServeHTTP answers for the instance, at once or when what is bound has changed, unless it is
+// to misbehave on this path.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	instance, tree, fault := e.now()
+	s := e.state.Load()
+	if !e.admit(w, r, s) {
+		return
+	}
+	wait, err := s.wait(r)
 	switch {
-	case fault.on(r.URL.Path) && fault.spoil(w, r, instance):
-	case instance.HTTPEndpoint == EndpointDisabled:
+	case err != nil:
+		reply(w, http.StatusBadRequest, invalidParameters)
+	case wait > 0:
+		e.watch(w, r, s.tag(), wait)
+	default:
+		s.tell(w, r.URL.Path)
+	}
+}
+
+// answer answers a request that has waited long enough.
+func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) {
+	s := e.state.Load()
+	if e.admit(w, r, s) {
+		s.tell(w, r.URL.Path)
+	}
+}
+
+// admit reports whether the request is a read that is to be answered from the tree. Any
+// other has its answer already.
+func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, s *state) bool {
+	if s.gone {
+		reply(w, http.StatusNotFound, "Not Found")
+		return false
+	}
+	switch {
+	case s.fault.on(r.URL.Path) && s.fault.spoil(w, r, s.instance):
+		return false
+	case s.instance.HTTPEndpoint == EndpointDisabled:
 		reply(w, http.StatusForbidden, "Forbidden")
+		return false
 	case r.URL.Path == tokenPath:
 		e.serveToken(w, r)
-	default:
-		e.serveTree(w, r, tree, instance.HTTPTokens == TokensRequired)
-	}
-}
-
-func (e *Endpoint) serveTree(w http.ResponseWriter, r *http.Request, tree tree, tokenRequired bool) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		reply(w, http.StatusMethodNotAllowed, "Method Not Allowed")
-		return
+		return false
 	}
-	if status := e.tokenStatus(r, tokenRequired); status != http.StatusOK {
+	status := e.tokenStatus(r, s.instance.HTTPTokens == TokensRequired)
+	if status != http.StatusOK {
 		reply(w, status, http.StatusText(status))
-		return
 	}
-	value, ok := tree.find(r.URL.Path)
+	return status == http.StatusOK
+}
+
+// tell answers from the tree.
+func (s *state) tell(w http.ResponseWriter, path string) {
+	value, ok := s.find(w.Header(), path)
 	if !ok {
 		reply(w, http.StatusNotFound, "Not Found")
 		return
@@ -100,10 +162,34 @@ func (e *Endpoint) serveTree(w http.ResponseWriter, r *http.Request, tree tree, 
 	reply(w, http.StatusOK, value)
 }
 
+// find returns what is at the path, and sets the ETag where there is one.
+func (s *state) find(h http.Header, path string) (string, bool) {
+	if path == "/" {
+		return lines(versions), true
+	}
+	below, ok := withoutVersion(path)
+	if !ok {
+		return "", false
+	}
+	if onKeys(below) {
+		h["Etag"] = s.etag
+	}
+	return s.instance.find(below)
+}
+
+// shortBody is how many bytes of a body net/http buffers, and more.
+const shortBody = 1 << 10
+
+// plainText is the Content-Type of every answer.
+var plainText = []string{"text/plain; charset=utf-8"}
+
 // reply sends the one form every answer has: plain text of a stated length, no final newline.
+// The length of a short one net/http states by itself, which is less work.
 func reply(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header()["Content-Type"] = plainText
+	if len(body) > shortBody {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // an error means that the client is gone
+	_, _ = io.WriteString(w, body) // an error means that the client is gone
 }

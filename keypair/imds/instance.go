@@ -1,5 +1,14 @@
 package imds
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
 // Values of Instance.HTTPTokens and Instance.HTTPEndpoint, ECS's MetadataOptions.
 const (
 	TokensOptional   = "optional"
@@ -18,10 +27,30 @@ type Instance struct {
 	ImageID      string
 	RegionID     string
 	ZoneID       string
-	MAC          string
-	PrivateIPv4  string
 	OwnerID      string // the account's number
 	SerialNumber string
+
+	MAC                string // of the primary network interface, "00:16:3e:…"
+	NetworkInterfaceID string // its id, "eni-…"
+	PrivateIPv4        string
+	SecondaryIPv4      []netip.Addr // further private addresses of that interface
+	Netmask            string
+	Gateway            string
+	EIPv4              string // the elastic address in front of PrivateIPv4
+	VPCID              string
+	VPCCIDRBlock       string
+	VSwitchID          string
+	VSwitchCIDRBlock   string
+	NameServers        []string
+	NTPServers         []string
+	SourceAddress      string // of the package mirror, a URL
+
+	// Addresses are those that a Service knows the instance by, beside PrivateIPv4 and
+	// SecondaryIPv4. They are not told.
+	Addresses []netip.Addr
+
+	UserData   string
+	VendorData string
 
 	// LoginUser is the initial logon user, told in the leaf login-user, which is an
 	// extension: ECS has none.
@@ -35,41 +64,39 @@ type Instance struct {
 	HTTPEndpoint string // EndpointEnabled (also when empty) or EndpointDisabled
 }
 
-// leaves returns the values below meta-data/ by their path.
-func (i Instance) leaves() map[string]string {
-	leaves := map[string]string{
-		"hostname":                        i.Hostname,
-		"image-id":                        i.ImageID,
-		"instance-id":                     i.ID,
-		"instance/instance-name":          i.Name,
-		"instance/instance-type":          i.Type,
-		"login-user":                      i.LoginUser,
-		"mac":                             i.MAC,
-		"network-type":                    "vpc",
-		"owner-account-id":                i.OwnerID,
-		"private-ipv4":                    i.PrivateIPv4,
-		"public-keys/0/openssh-key":       i.PublicKey,
-		"public-keys/" + i.keyDirectory(): i.PublicKey,
-		"region-id":                       i.RegionID,
-		"serial-number":                   i.SerialNumber,
-		"zone-id":                         i.ZoneID,
-	}
-	for path, value := range leaves {
-		if value == "" {
-			delete(leaves, path)
-		}
-	}
-	return leaves
+// clone shares nothing with the original that can change.
+func (i Instance) clone() Instance {
+	i.SecondaryIPv4 = slices.Clone(i.SecondaryIPv4)
+	i.NameServers = slices.Clone(i.NameServers)
+	i.NTPServers = slices.Clone(i.NTPServers)
+	i.Addresses = slices.Clone(i.Addresses)
+	return i
 }
 
-// keyDirectory is the second place of the key: below the pair's own name.
-func (i Instance) keyDirectory() string {
-	name := i.KeyPairName
-	if name == "" {
-		name = i.KeyPairID
+// etag names what is bound: another key, pair, logon user or instance has another one. It
+// is made from these alone, so that it outlives a restart of the service.
+func (i *Instance) etag() string {
+	bound := []string{i.ID, i.LoginUser, i.KeyPairName, i.KeyPairID, i.PublicKey}
+	sum := sha256.Sum256([]byte(strings.Join(bound, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// sources returns the addresses that requests of the instance come from. An IPv4 address
+// within IPv6 (RFC 4291 section 2.5.5.2) is that IPv4 address.
+func (i *Instance) sources() ([]netip.Addr, error) {
+	all := slices.Concat(i.Addresses, i.SecondaryIPv4)
+	if i.PrivateIPv4 != "" {
+		address, err := netip.ParseAddr(i.PrivateIPv4)
+		if err != nil {
+			return nil, fmt.Errorf("private address of %s: %w", i.ID, err)
+		}
+		all = append(all, address)
 	}
-	if name == "" {
-		name = "0"
+	for n, address := range all {
+		if !address.IsValid() {
+			return nil, fmt.Errorf("address of %s: there is an empty one", i.ID)
+		}
+		all[n] = address.Unmap()
 	}
-	return name + "/openssh-key"
+	return all, nil
 }

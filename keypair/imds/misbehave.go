@@ -58,11 +58,10 @@ func ParseMisbehaviour(name string) (Misbehaviour, error) {
 
 // Misbehave makes the endpoint go wrong in that way from the next request on, until the
 // next call; None ends it. With parts named, only paths that contain one of them are
-// concerned, such as "openssh-key" or "/api/token".
+// concerned, such as "openssh-key" or "/api/token". A watch goes wrong when it is asked for, or
+// when it is to be answered; one that is held meanwhile stays so.
 func (e *Endpoint) Misbehave(m Misbehaviour, parts ...string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.fault = fault{kind: m, parts: parts, turn: new(atomic.Int64)}
+	e.change(func(s *state) { s.fault = fault{kind: m, parts: parts, turn: new(atomic.Int64)} })
 }
 
 // fault is a misbehaviour and where it applies.
@@ -79,8 +78,11 @@ func (f fault) on(path string) bool {
 	return slices.ContainsFunc(f.parts, func(part string) bool { return strings.Contains(path, part) })
 }
 
+// silences reports whether nothing on this path is answered.
+func (f fault) silences(path string) bool { return f.kind == Timeout && f.on(path) }
+
 // spoil answers wrongly and returns true, or leaves the answer to the endpoint.
-func (f fault) spoil(w http.ResponseWriter, r *http.Request, i Instance) bool {
+func (f fault) spoil(w http.ResponseWriter, r *http.Request, i *Instance) bool {
 	switch f.kind {
 	case Timeout:
 		<-r.Context().Done()
@@ -127,8 +129,9 @@ func delay(r *http.Request) {
 }
 
 // valueAt is the right answer, which is then cut.
-func valueAt(i Instance, path string) string {
-	value, _ := newTree(i).find(path)
+func valueAt(i *Instance, path string) string {
+	path, _ = withoutVersion(path)
+	value, _ := i.find(path)
 	return value
 }
 

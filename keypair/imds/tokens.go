@@ -1,10 +1,14 @@
 package imds
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"net/http"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,44 +18,52 @@ const (
 	tokenTTLHeader = "X-Aliyun-Ecs-Metadata-Token-Ttl-Seconds"
 	tokenHeader    = "X-Aliyun-Ecs-Metadata-Token"
 	maxTTL         = 21600 // seconds
-	maxTokens      = 4096  // beyond it the oldest are forgotten early
 )
 
-// tokens are those handed out, each with its end.
+// tokens hands out tokens and knows them again, without keeping any: a token is the moment
+// it ends and a MAC over that. So a flood of PUTs costs no memory. Each endpoint has a secret
+// of its own, which is what makes one instance's token worth nothing to another.
 type tokens struct {
-	mu    sync.Mutex
-	ends  map[string]time.Time
-	order []string // oldest first
+	began  time.Time // ends are counted from here: a clock that is set ends no token
+	secret atomic.Pointer[[sha256.Size]byte]
+}
+
+// endSize is the length of a token's first part: nanoseconds after began, big-endian.
+const endSize = 8
+
+func newTokens() *tokens {
+	t := &tokens{began: time.Now()}
+	t.forget()
+	return t
+}
+
+// forget makes every token so far unknown.
+func (t *tokens) forget() {
+	secret := new([sha256.Size]byte)
+	_, _ = rand.Read(secret[:]) // never fails, see crypto/rand
+	t.secret.Store(secret)
 }
 
 // take hands out a new token.
 func (t *tokens) take(life time.Duration) string {
-	token := rand.Text() + rand.Text()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ends == nil {
-		t.ends = map[string]time.Time{}
-	}
-	if len(t.order) == maxTokens {
-		delete(t.ends, t.order[0])
-		t.order = t.order[1:]
-	}
-	t.ends[token] = time.Now().Add(life)
-	t.order = append(t.order, token)
-	return token
+	end := binary.BigEndian.AppendUint64(nil, uint64(time.Since(t.began)+life))
+	return base64.RawURLEncoding.EncodeToString(append(end, t.mac(end)...))
 }
 
 // good reports whether a token was handed out and has not ended.
 func (t *tokens) good(token string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return time.Now().Before(t.ends[token])
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) != endSize+sha256.Size {
+		return false
+	}
+	end, mac := raw[:endSize], raw[endSize:]
+	return hmac.Equal(mac, t.mac(end)) && time.Since(t.began) < time.Duration(binary.BigEndian.Uint64(end))
 }
 
-func (t *tokens) forget() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ends, t.order = nil, nil
+func (t *tokens) mac(end []byte) []byte {
+	h := hmac.New(sha256.New, t.secret.Load()[:])
+	h.Write(end)
+	return h.Sum(nil)
 }
 
 // serveToken answers PUT /latest/api/token. A request that came through a proxy is refused,
@@ -59,13 +71,13 @@ func (t *tokens) forget() {
 func (e *Endpoint) serveToken(w http.ResponseWriter, r *http.Request) {
 	seconds, err := strconv.Atoi(r.Header.Get(tokenTTLHeader))
 	switch {
+	case len(r.Header.Values("X-Forwarded-For")) > 0:
+		reply(w, http.StatusForbidden, "Forbidden")
 	case r.Method != http.MethodPut:
 		w.Header().Set("Allow", http.MethodPut)
 		reply(w, http.StatusMethodNotAllowed, "Method Not Allowed")
-	case len(r.Header.Values("X-Forwarded-For")) > 0:
-		reply(w, http.StatusForbidden, "Forbidden")
 	case err != nil || seconds < 1 || seconds > maxTTL:
-		reply(w, http.StatusBadRequest, "Missing or Invalid Parameters")
+		reply(w, http.StatusBadRequest, invalidParameters)
 	default:
 		reply(w, http.StatusOK, e.tokens.take(time.Duration(seconds)*time.Second))
 	}
@@ -73,7 +85,10 @@ func (e *Endpoint) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // tokenStatus says whether a read may go on (200), by its token and by the instance's mode.
 func (e *Endpoint) tokenStatus(r *http.Request, required bool) int {
-	token := r.Header.Get(tokenHeader)
+	token := ""
+	if values := r.Header[tokenHeader]; len(values) > 0 {
+		token = values[0]
+	}
 	switch {
 	case token != "" && !e.tokens.good(token):
 		return http.StatusUnauthorized
