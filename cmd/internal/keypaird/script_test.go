@@ -1,0 +1,154 @@
+package keypaird
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/latchkey-ssh/latchkey/cmd/internal/operator"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"keypaird": func() { os.Exit(Run(os.Args[1:])) },
+		"latchkey": func() { os.Exit(operator.Run(os.Args[1:])) },
+	})
+}
+
+// TestTheRegionDoesAsItsCommandsSay runs the scripts of testdata/script: a region as its
+// operator starts and tells it, with "latchkey keypair" as the one who calls its API.
+func TestTheRegionDoesAsItsCommandsSay(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: setUp,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode":    exitCodeCommand,
+			"serve":       serveCommand,
+			"end":         endCommand,
+			"get":         getCommand,
+			"watch":       watchCommand,
+			"wait-for":    waitForCommand,
+			"certificate": certificateCommand,
+		},
+	})
+}
+
+// patience is how long anything may take that a script waits for.
+const patience = 20 * time.Second
+
+func setUp(env *testscript.Env) error {
+	r := &running{}
+	env.Values[runningKey{}] = r
+	env.Setenv("HOME", env.WorkDir) // no profile of whoever runs the test
+	env.Defer(r.kill)
+	return nil
+}
+
+type runningKey struct{}
+
+func theRunning(ts *testscript.TestScript) *running { return ts.Value(runningKey{}).(*running) }
+
+// exitCodeCommand runs a command that has to end with this code.
+func exitCodeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode CODE COMMAND [ARGUMENT ...]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
+		ts.Fatalf("%v, want exit status %s", err, args[0])
+	}
+}
+
+// serveCommand starts a region and waits until it can be asked. What it says of itself is in
+// $API, $IMDS, $MANAGE and the variables of the SDKs, and is what the next command sees as
+// standard output.
+func serveCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: serve [FLAG ...]")
+	}
+	r := theRunning(ts)
+	r.kill()
+	ts.Check(r.start(ts, args))
+	line, err := r.firstLine()
+	ts.Check(err)
+	fmt.Fprintln(ts.Stdout(), line.text)
+	ts.Setenv("API", line.Endpoint)
+	ts.Setenv("MANAGE", line.Manage)
+	ts.Setenv("ALIBABA_CLOUD_ENDPOINT_ECS", line.Endpoint)
+	ts.Setenv("ALIBABA_CLOUD_REGION_ID", line.Region)
+	if key := line.AccessKey; key != nil {
+		ts.Setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", key.ID)
+		ts.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", key.Secret)
+	}
+	if len(line.Metadata) > 0 {
+		ts.Setenv("IMDS", line.Metadata[0].Endpoint)
+	}
+}
+
+// endCommand sends the region a signal and checks how it ends.
+func endCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: end TERM|KILL STATUS")
+	}
+	status, err := theRunning(ts).end(args[0])
+	ts.Check(err)
+	if got := strconv.Itoa(status); got != args[1] {
+		ts.Fatalf("keypaird ended with %s, want %s", got, args[1])
+	}
+}
+
+// getCommand reads from the metadata endpoint: what it answers is standard output.
+func getCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: get STATUS PATH")
+	}
+	got, err := get(context.Background(), ts.Getenv("IMDS")+args[1])
+	ts.Check(err)
+	fmt.Fprint(ts.Stdout(), got.body)
+	if strconv.Itoa(got.status) != args[0] {
+		ts.Fatalf("%s is answered %d, want %s", args[1], got.status, args[0])
+	}
+}
+
+// watchCommand waits for a change of what is bound, beside the script: "watch NAME" begins,
+// "watch NAME STATUS" waits until that is answered, "watch NAME ended" until it ends in any way.
+func watchCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 || len(args) > 2 {
+		ts.Fatalf("usage: watch NAME [STATUS|ended]")
+	}
+	r := theRunning(ts)
+	if len(args) == 1 {
+		ts.Check(r.watch(args[0], ts.Getenv("IMDS")))
+		return
+	}
+	select {
+	case got := <-r.watches[args[0]]:
+		if args[1] != "ended" && got != args[1] {
+			ts.Fatalf("the watch was answered %s, want %s", got, args[1])
+		}
+	case <-time.After(patience):
+		ts.Fatalf("the watch goes on")
+	}
+}
+
+// waitForCommand runs a command until it succeeds and says this.
+func waitForCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: wait-for TEXT COMMAND [ARGUMENT ...]")
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if ts.Exec(args[1], args[2:]...) == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("waited in vain for %q", args[0])
+}
