@@ -18,6 +18,7 @@ import (
 
 	"github.com/latchkey-ssh/latchkey/agent"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
+	"github.com/latchkey-ssh/latchkey/cmd/internal/ecscli"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/network"
 	"github.com/latchkey-ssh/latchkey/systemd"
@@ -64,6 +65,7 @@ findings (doctor), 64 wrong usage or configuration, 77 not permitted.`,
 	t.instance.AddFlags(root)
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "print JSON")
 	root.AddCommand(t.statusCommand(), t.planCommand(), t.applyCommand(), t.doctorCommand(), t.releaseCommand(), t.demoCommand(), cli.NetworkCommand())
+	root.AddCommand(ecscli.KeyPairCommand(), ecscli.InstanceCommand())
 	return cli.Prepare(root)
 }
 

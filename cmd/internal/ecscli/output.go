@@ -1,0 +1,128 @@
+package ecscli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"golang.org/x/term"
+)
+
+// format is how an answer is shown.
+type format string
+
+const (
+	asTable format = "table" // for people
+	asJSON  format = "json"
+	asNames format = "name" // names or ids alone, a line each
+)
+
+var formats = []string{string(asTable), string(asJSON), string(asNames)}
+
+func (f *format) String() string { return string(*f) }
+
+// Type is the kind of value, for help.
+func (f *format) Type() string { return "form" }
+
+// Set takes one of formats.
+func (f *format) Set(text string) error {
+	if !slices.Contains(formats, text) {
+		return errors.New("want table, json or name")
+	}
+	*f = format(text)
+	return nil
+}
+
+// listing is one answer in each form.
+type listing struct {
+	value  any      // as JSON
+	names  []string // as names
+	header []string
+	rows   [][]string
+}
+
+func (d *desk) show(l listing) error {
+	switch d.format {
+	case asJSON:
+		return d.printJSON(l.value)
+	case asNames:
+		for _, one := range l.names {
+			fmt.Fprintln(d.stdout, plain(one))
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(d.stdout, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{l.header}, l.rows...) {
+		for i, cell := range row {
+			row[i] = plain(cell)
+		}
+		fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+	}
+	return w.Flush()
+}
+
+// card shows one thing, a line for each of its sides that has something to say.
+func (d *desk) card(rows [][2]string) error {
+	w := tabwriter.NewWriter(d.stdout, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		if row[1] != "" {
+			fmt.Fprintf(w, "%s\t%s\n", row[0], plain(row[1]))
+		}
+	}
+	return w.Flush()
+}
+
+func (d *desk) printJSON(v any) error {
+	encoder := json.NewEncoder(d.stdout)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+// plain takes out of a text from elsewhere what would steer a terminal or break a table.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// minute is a time as ECS shows it.
+func minute(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format("2006-01-02T15:04Z")
+}
+
+// terminal is the file behind a stream, if it is a terminal.
+func terminal(stream any) (*os.File, bool) {
+	file, ok := stream.(*os.File)
+	return file, ok && term.IsTerminal(int(file.Fd()))
+}
+
+// progress shows on a terminal what is waited for; what it returns takes that away again.
+func (d *desk) progress(what string) (done func()) {
+	file, ok := terminal(d.stderr)
+	if !ok {
+		return func() {}
+	}
+	fmt.Fprintf(file, "\r\x1b[K%s ...", what)
+	return func() { _, _ = io.WriteString(file, "\r\x1b[K") }
+}

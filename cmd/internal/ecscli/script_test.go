@@ -1,0 +1,262 @@
+package ecscli_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/latchkey-ssh/latchkey/cmd/internal/operator"
+	"github.com/latchkey-ssh/latchkey/keypair"
+	"github.com/latchkey-ssh/latchkey/keypair/ecsapi"
+	"github.com/latchkey-ssh/latchkey/keypair/memstore"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"latchkey": func() { os.Exit(operator.Run(os.Args[1:])) },
+	})
+}
+
+// TestCommandsDoAsTheySay runs the scripts of testdata/script/keypair: the commands as a person types them, against
+// a region of its own for each script. In a script, "service CONDUCT" says how the region's API behaves from then
+// on, "keypairs PREFIX COUNT FILE" imports PREFIX1, PREFIX2, … there, "called N" holds how often it was asked since
+// the last "called", "exitcode CODE COMMAND" runs a command that has to end so.
+func TestCommandsDoAsTheySay(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "../../../testdata/script/keypair",
+		Setup: newRegion,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"service":  serviceCommand,
+			"exitcode": exitCodeCommand,
+			"mode":     modeCommand,
+			"called":   calledCommand,
+			"keypairs": keyPairsCommand,
+		},
+	})
+}
+
+// service is a region's API that can be told to behave otherwise.
+type service struct {
+	region  *keypair.Region
+	api     http.Handler
+	conduct atomic.Value // string
+	calls   atomic.Int64 // of the API, since the last "called"
+	arrived chan string  // the action of a request that is held
+	done    chan struct{}
+
+	described chan struct{} // DescribeInstances was answered
+}
+
+type serviceKey struct{}
+
+// Secrets that no output may have, whatever happens.
+const wrongSecret = "a-secret-that-is-not-the-right-one"
+
+func newRegion(env *testscript.Env) error {
+	store := memstore.New()
+	s := &service{
+		arrived: make(chan string, 1), described: make(chan struct{}), done: make(chan struct{}),
+	}
+	region, err := keypair.Open(context.Background(), store, keypair.Options{ID: "cn-test", Restart: s.restart})
+	if err != nil {
+		return err
+	}
+	key, err := region.CreateAccessKey(context.Background(), "")
+	if err != nil {
+		return err
+	}
+	if err := addInstances(region); err != nil {
+		return err
+	}
+	s.region, s.api = region, ecsapi.New(region, ecsapi.Options{})
+	s.conduct.Store("well")
+	server := httptest.NewServer(s)
+	env.Defer(func() {
+		close(s.done)
+		server.Close()
+		region.Close()
+		_ = store.Close()
+	})
+	env.Values[serviceKey{}] = s
+	for name, value := range map[string]string{
+		"HOME":                            env.WorkDir,
+		"ENDPOINT":                        server.URL,
+		"KEY_ID":                          key.ID,
+		"SECRET":                          key.Secret,
+		"WRONG_SECRET":                    wrongSecret,
+		"LATCHKEY_ECS_ENDPOINT":           server.URL,
+		"ALIBABA_CLOUD_REGION_ID":         region.ID(),
+		"ALIBABA_CLOUD_ACCESS_KEY_ID":     key.ID,
+		"ALIBABA_CLOUD_ACCESS_KEY_SECRET": key.Secret,
+	} {
+		env.Setenv(name, value)
+	}
+	return writeInstanceIDs(filepath.Join(env.WorkDir, "sixty"))
+}
+
+// addInstances registers what the scripts speak of: i-01 to i-70, and one with Windows.
+func addInstances(region *keypair.Region) error {
+	instances := []keypair.Instance{{ID: "i-windows", OSType: keypair.Windows}, {ID: "i-stopped", Status: keypair.Stopped}}
+	for i := range 70 {
+		instances = append(instances, keypair.Instance{ID: fmt.Sprintf("i-%02d", i+1), Name: fmt.Sprintf("node%d", i+1)})
+	}
+	for _, instance := range instances {
+		if _, err := region.Register(context.Background(), instance); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeInstanceIDs writes sixty ids, of which one is unknown and one is that of a Windows instance.
+func writeInstanceIDs(file string) error {
+	var ids []string
+	for i := range 58 {
+		ids = append(ids, fmt.Sprintf("i-%02d", i+1))
+	}
+	ids = append(ids[:20:20], append([]string{"i-windows", "i-unknown"}, ids[20:]...)...)
+	return os.WriteFile(file, []byte(strings.Join(ids, "\n")+"\n"), 0o644)
+}
+
+// restart lasts until it was asked twice what has become of the instances.
+func (s *service) restart(ctx context.Context, _ keypair.Instance, _ bool) error {
+	for range 2 {
+		select {
+		case <-s.described:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.calls.Add(1)
+	conduct, action, _ := strings.Cut(s.conduct.Load().(string), " ")
+	if action != "" && r.Header.Get("x-acs-action") != action {
+		conduct = "well"
+	}
+	switch conduct {
+	case "well":
+		s.api.ServeHTTP(w, r)
+		s.tellRestarts(r.Header.Get("x-acs-action"))
+	case "hang":
+		s.arrived <- r.Header.Get("x-acs-action")
+		select {
+		case <-r.Context().Done():
+		case <-s.done:
+		}
+	case "slow": // the answer comes once the one who asks has been interrupted
+		recorder := httptest.NewRecorder()
+		s.api.ServeHTTP(recorder, r)
+		s.arrived <- r.Header.Get("x-acs-action")
+		select {
+		case <-time.After(time.Second):
+		case <-s.done:
+		}
+		_, _ = w.Write(recorder.Body.Bytes())
+	case "lose": // done, and the answer lost
+		s.api.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	case "html":
+		_, _ = w.Write([]byte("<html>log in</html>"))
+	case "rsa": // like the cloud's own, which knows no other type of key
+		s.createRSA(w, r.URL.Query().Get("KeyPairName"))
+	}
+}
+
+func (s *service) tellRestarts(action string) {
+	if action != "DescribeInstances" {
+		return
+	}
+	select {
+	case s.described <- struct{}{}:
+	default: // none is under way
+	}
+}
+
+// createRSA makes an RSA key pair, whatever was asked for.
+func (s *service) createRSA(w http.ResponseWriter, name string) {
+	pair, private, err := s.region.CreateKeyPair(context.Background(), keypair.NewKeyPair{Name: name}, keypair.RSA)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintf(w, `{"RequestId":"R","KeyPairName":%q,"KeyPairFingerPrint":%q,"PrivateKeyBody":%q}`, name, pair.MD5, private)
+}
+
+func serviceCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: service well|hang|slow|lose|html|rsa [ACTION] or service awaits ACTION")
+	}
+	s := ts.Value(serviceKey{}).(*service)
+	if args[0] != "awaits" {
+		s.conduct.Store(strings.Join(args, " "))
+		return
+	}
+	select {
+	case action := <-s.arrived:
+		if action != args[1] {
+			ts.Fatalf("%s was called", action)
+		}
+	case <-time.After(20 * time.Second):
+		ts.Fatalf("nobody called %s", args[1])
+	}
+}
+
+// calledCommand holds how often the API was called since it was last asked.
+func calledCommand(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value(serviceKey{}).(*service)
+	if got := strconv.FormatInt(s.calls.Swap(0), 10); neg || len(args) > 1 || len(args) == 1 && args[0] != got {
+		ts.Fatalf("the API was called %s times, want %v", got, args)
+	}
+}
+
+// keyPairsCommand imports a public key many times.
+func keyPairsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: keypairs PREFIX COUNT FILE")
+	}
+	count, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i := range count {
+		pair := keypair.NewKeyPair{Name: fmt.Sprint(args[0], i+1)}
+		_, err := ts.Value(serviceKey{}).(*service).region.ImportKeyPair(context.Background(), pair, ts.ReadFile(args[2]))
+		ts.Check(err)
+	}
+}
+
+// exitCodeCommand runs a command that has to end with this code.
+func exitCodeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode CODE COMMAND [ARGUMENT ...]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
+		ts.Fatalf("%v, want exit status %s", err, args[0])
+	}
+}
+
+// modeCommand holds a file's mode.
+func modeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode MODE FILE")
+	}
+	info, err := os.Lstat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}
