@@ -20,13 +20,21 @@ import (
 // keyPair is one as a person holds it: a name and a .pem file.
 type keyPair struct {
 	name, pem string
-	line      string // the public half, as authorized_keys has it
 	signer    ssh.Signer
 }
 
-// newKeyPair makes a key pair and writes its private half into the demo's
-// folder.
-func (d *demo) newKeyPair(name string) (*keyPair, error) {
+// createKeyPair has the region make a key pair; the private half comes with the answer.
+func (d *demo) createKeyPair(name string) (*keyPair, error) {
+	start := time.Now()
+	file := filepath.Join(d.dir, name+".pem")
+	if err := d.latchkey("keypair", "create", name, "--out", file); err != nil {
+		return nil, err
+	}
+	return d.held(start, name, file, "latchkey keypair create "+name)
+}
+
+// importKeyPair makes a key pair here and gives the region the public half.
+func (d *demo) importKeyPair(name string) (*keyPair, error) {
 	start := time.Now()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -36,21 +44,31 @@ func (d *demo) newKeyPair(name string) (*keyPair, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(d.dir, name+".pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-		return nil, err
-	}
-	signer, err := readPEM(file)
-	if err != nil {
-		return nil, err
-	}
 	key, err := ssh.NewPublicKey(public)
 	if err != nil {
 		return nil, err
 	}
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) + " " + name
-	d.say(true, start, "made key pair %s: %s, %s", name, filepath.Base(file), ssh.FingerprintSHA256(key))
-	return &keyPair{name, file, line, signer}, nil
+	file := filepath.Join(d.dir, name+".pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(file+".pub", ssh.MarshalAuthorizedKey(key), 0o600); err != nil {
+		return nil, err
+	}
+	if err := d.latchkey("keypair", "import", name, file+".pub"); err != nil {
+		return nil, err
+	}
+	return d.held(start, name, file, "latchkey keypair import "+name)
+}
+
+// held is the key pair of which the private half is in the file.
+func (d *demo) held(start time.Time, name, file, how string) (*keyPair, error) {
+	signer, err := readPEM(file)
+	if err != nil {
+		return nil, err
+	}
+	d.say(true, start, "%s: %s is %s %s", how, filepath.Base(file), signer.PublicKey().Type(), ssh.FingerprintSHA256(signer.PublicKey()))
+	return &keyPair{name, file, signer}, nil
 }
 
 // readPEM reads the private key back, as a client would.

@@ -1,6 +1,6 @@
 // Package demo shows the whole life of a binding in a folder of its own: a
-// metadata endpoint, an SSH server, the agent, and a client that really logs
-// in. Every line it prints is something that was observed; what was not as
+// region, asked by its API with the latchkey program, an SSH server, the agent,
+// and a client that really logs in. Every line it prints is something that was observed; what was not as
 // promised makes it fail.
 package demo
 
@@ -11,9 +11,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
-
-	"github.com/latchkey-ssh/latchkey/keypair/imds"
 )
 
 // Options say how the demo is run.
@@ -22,8 +21,9 @@ type Options struct {
 	// with the demo. It needs root.
 	OpenSSH bool
 	Out     io.Writer
-	// Agent and Server are the programs latchkeyd and latchkey-sshd.
-	Agent, Server string
+	// Agent, Server, Region and Desk are the programs latchkeyd, latchkey-sshd,
+	// keypaird and latchkey.
+	Agent, Server, Region, Desk string
 }
 
 // ErrNotAsPromised tells that some observation was another than it had to be.
@@ -55,14 +55,13 @@ type demo struct {
 	options Options
 	dir     string // everything that is written is below it
 
-	endpoint *imds.Endpoint
-	url      string
-	world    *world
-	client   client
-	boots    int
-	agent    *process
-	closers  []func() error
-	broken   bool
+	region  region
+	world   *world
+	client  client
+	boots   int
+	agent   *process
+	closers []func() error
+	broken  bool
 }
 
 // close ends what was started, the last first, and removes the folder.
@@ -86,13 +85,13 @@ func (d *demo) say(good bool, start time.Time, format string, args ...any) {
 	fmt.Fprintf(d.options.Out, "%s %8.1f ms  %s\n", mark, float64(time.Since(start).Microseconds())/1000, fmt.Sprintf(format, args...))
 }
 
-// start brings up the endpoint and the SSH server.
+// start brings up the region and the SSH server.
 func (d *demo) start() error {
 	start := time.Now()
-	if err := d.serveEndpoint(); err != nil {
+	if err := d.startRegion(); err != nil {
 		return err
 	}
-	d.say(true, start, "metadata endpoint at %s, no key pair bound", d.url)
+	d.say(true, start, "keypaird: API at %s, metadata endpoint of %s at %s", d.region.endpoint, instanceID, d.region.metadata)
 	start = time.Now()
 	build := newEmbedded
 	if d.options.OpenSSH {
@@ -110,39 +109,62 @@ func (d *demo) start() error {
 	return nil
 }
 
-// life is the binding's: none, bound, replaced, unbound.
+// life is the binding's: none, bound, replaced, unbound, and the key pairs' end.
 func (d *demo) life() error {
+	start := time.Now()
 	if err := d.restart(); err != nil {
 		return err
 	}
+	d.say(true, start, "started: the agent has found that no key pair is bound")
 	d.wantPassword(true)
-	first, err := d.newKeyPair("first")
+	first, err := d.createKeyPair("first")
 	if err != nil {
 		return err
 	}
-	d.bind(first)
+	if err := d.firstBinding(first); err != nil {
+		return err
+	}
+	second, err := d.importKeyPair("second")
+	if err != nil {
+		return err
+	}
+	if err := d.secondBinding(first, second); err != nil {
+		return err
+	}
+	return d.do("keypair", "delete", "--yes", first.name, second.name)
+}
+
+// firstBinding takes effect at the restart, not before.
+func (d *demo) firstBinding(first *keyPair) error {
+	if err := d.do("keypair", "attach", first.name, instanceID); err != nil {
+		return err
+	}
 	d.wantKey(first, false)
 	d.wantPassword(true)
-	if err := d.restart(); err != nil {
+	if err := d.reboot(); err != nil {
 		return err
 	}
 	d.wantKey(first, true)
 	d.wantPassword(false)
+	return nil
+}
 
-	second, err := d.newKeyPair("second")
-	if err != nil {
+// secondBinding replaces the first, and ends.
+func (d *demo) secondBinding(first, second *keyPair) error {
+	if err := d.do("keypair", "attach", second.name, instanceID); err != nil {
 		return err
 	}
-	d.bind(second)
-	if err := d.restart(); err != nil {
+	if err := d.reboot(); err != nil {
 		return err
 	}
 	d.wantKey(second, true)
 	d.wantKey(first, false)
 	d.wantPassword(false)
 
-	d.unbind()
-	if err := d.restart(); err != nil {
+	if err := d.do("keypair", "detach", second.name, instanceID); err != nil {
+		return err
+	}
+	if err := d.reboot(); err != nil {
 		return err
 	}
 	d.wantKey(second, false)
@@ -150,16 +172,14 @@ func (d *demo) life() error {
 	return nil
 }
 
-func (d *demo) bind(k *keyPair) {
+// do runs a command at the desk, and tells of it.
+func (d *demo) do(args ...string) error {
 	start := time.Now()
-	d.endpoint.Bind(k.name, k.line)
-	d.say(true, start, "bound %s to the instance: takes effect at its restart", k.name)
-}
-
-func (d *demo) unbind() {
-	start := time.Now()
-	d.endpoint.Unbind()
-	d.say(true, start, "unbound: takes effect at the restart")
+	err := d.latchkey(args...)
+	if err == nil {
+		d.say(true, start, "latchkey %s", strings.Join(args, " "))
+	}
+	return err
 }
 
 // wantKey logs in with the key pair's .pem.

@@ -53,7 +53,6 @@ func (p *process) stop() error {
 // restart ends the agent, gives the instance a new boot, and starts the agent
 // anew, until it says that it is ready (sd_notify(3)).
 func (d *demo) restart() error {
-	start := time.Now()
 	if d.agent != nil {
 		if err := d.agent.stop(); err != nil {
 			return err
@@ -75,11 +74,7 @@ func (d *demo) restart() error {
 	if d.boots == 1 {
 		d.onClose(func() error { return d.agent.stop() })
 	}
-	if err := d.awaitReady(ready); err != nil {
-		return err
-	}
-	d.say(true, start, "restarted: the agent has applied what is bound")
-	return nil
+	return d.awaitReady(ready)
 }
 
 func listenNotify(path string) (*net.UnixConn, error) {

@@ -96,7 +96,7 @@ KbdInteractiveAuthentication yes
 
 // configure writes the agent's configuration.
 func (w *world) configure(d *demo, more string) error {
-	text := fmt.Sprintf("[metadata]\nendpoint = %q\n[login]\nuser = %q\n%s", d.url, w.user, more)
+	text := fmt.Sprintf("[metadata]\nendpoint = %q\n[login]\nuser = %q\n%s", d.region.metadata, w.user, more)
 	return w.write("/etc/latchkey/latchkey.toml", text, 0o644)
 }
 

@@ -17,8 +17,9 @@ import (
 func (t *tool) demoCommand() *cobra.Command {
 	server := "embedded"
 	cmd := leaf("demo", "Show a binding's whole life, in a folder of its own",
-		`demo starts a metadata endpoint and an SSH server, binds a key pair, restarts the
-agent, logs in with the key and is refused with the password, binds another, unbinds.
+		`demo starts a region (keypaird) and an SSH server, creates a key pair and binds it through
+the region's API, restarts the instance, logs in with the key and is refused with the
+password, binds another, unbinds. What it does with latchkey itself it shows as typed.
 Each line is what was observed. Nothing of this machine is touched, nothing is left
 running. With --sshd=openssh, as root, the server is the machine's own sshd, in an
 overlay that vanishes with the demo.`,
@@ -47,7 +48,8 @@ func (t *tool) demo(ctx context.Context, server string) error {
 	}
 	bin := filepath.Dir(program)
 	return demo.Run(ctx, demo.Options{
-		OpenSSH: server == "openssh", Out: t.stdout, Agent: beside(bin, "latchkeyd"), Server: beside(bin, "latchkey-sshd"),
+		OpenSSH: server == "openssh", Out: t.stdout, Desk: program,
+		Agent: beside(bin, "latchkeyd"), Server: beside(bin, "latchkey-sshd"), Region: beside(bin, "keypaird"),
 	})
 }
 
