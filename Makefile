@@ -25,7 +25,7 @@ GOLANGCI    = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 need = internal/need/need.sh
 root = $(filter 0,$(shell id -u))
 
-.PHONY: help build demo test e2e lint fuzz bench images package install uninstall clean go
+.PHONY: help build demo test e2e sdk lint fuzz bench images package install uninstall clean go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,8 +58,14 @@ endif
 e2e: go ## (root) end-to-end tests: the package on a Debian that boots
 	@[ -n "$(root)" ] || { echo "make e2e boots machines: run it as root (sudo make e2e)" >&2; exit 1; }
 	@$(need) gcc ip nsenter ssh sshpass systemd-nspawn
-	@$(MAKE) --no-print-directory images SUITES=bookworm
+	@$(MAKE) --no-print-directory images SUITES='bookworm trixie'
 	$(GO) test -count 1 -timeout $(TIMEOUT) $(TESTFLAGS) ./e2e/...
+
+# The SDKs are a module of their own, so that nobody who builds latchkey needs
+# them.
+sdk: go ## the region's API with the official SDKs for Go and Node.js, as they are
+	@$(need) gcc node npm
+	cd keypair/ecsapi/sdktest && $(GO) test -count 1 -timeout $(TIMEOUT) $(TESTFLAGS) ./...
 
 lint: go ## format, vet, staticcheck, golangci-lint, go.mod
 	@$(need) gcc git
@@ -68,6 +74,7 @@ lint: go ## format, vet, staticcheck, golangci-lint, go.mod
 	$(STATICCHECK) ./...
 	$(GOLANGCI) run ./...
 	$(GO) mod tidy -diff
+	cd keypair/ecsapi/sdktest && $(GO) vet ./... && $(GO) mod tidy -diff
 
 fuzz: go ## every fuzz target for FUZZTIME (20s)
 	@for folder in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r dirname | sort -u); do \

@@ -21,14 +21,18 @@ var common = map[string]string{
 	"/etc/latchkey/latchkey.toml.d":                      "drwxr-xr-x",
 	"/usr/bin/latchkey":                                  "-rwxr-xr-x",
 	"/usr/bin/latchkey-sshd":                             "-rwxr-xr-x",
+	"/usr/sbin/keypaird":                                 "-rwxr-xr-x",
 	"/usr/sbin/latchkeyd":                                "-rwxr-xr-x",
+	"/usr/share/bash-completion/completions/keypaird":    "-rw-r--r--",
 	"/usr/share/bash-completion/completions/latchkey":    "-rw-r--r--",
 	"/usr/share/doc/latchkey":                            "drwxr-xr-x",
 	"/usr/share/doc/latchkey/changelog.gz":               "-rw-r--r--",
 	"/usr/share/doc/latchkey/copyright":                  "-rw-r--r--",
 	"/usr/share/doc/latchkey/third-party.gz":             "-rw-r--r--",
+	"/usr/share/fish/vendor_completions.d/keypaird.fish": "-rw-r--r--",
 	"/usr/share/fish/vendor_completions.d/latchkey.fish": "-rw-r--r--",
 	"/usr/share/man/man5/latchkey.toml.5.gz":             "-rw-r--r--",
+	"/usr/share/man/man8/keypaird.8.gz":                  "-rw-r--r--",
 	"/usr/share/man/man8/latchkey.8.gz":                  "-rw-r--r--",
 	"/usr/share/man/man8/latchkeyd.8.gz":                 "-rw-r--r--",
 }
@@ -36,6 +40,7 @@ var common = map[string]string{
 // forSystemd is what those have besides that are for machines with systemd.
 var forSystemd = map[string]string{
 	"/usr/lib/systemd/catalog/latchkey.catalog":         "-rw-r--r--",
+	"/usr/lib/systemd/system/keypaird.service":          "-rw-r--r--",
 	"/usr/lib/systemd/system/latchkey-network.socket":   "-rw-r--r--",
 	"/usr/lib/systemd/system/latchkey-network@.service": "-rw-r--r--",
 	"/usr/lib/systemd/system/latchkeyd.service":         "-rw-r--r--",
@@ -57,19 +62,24 @@ var formats = []struct {
 		map[string]string{
 			"/usr/share/doc/latchkey/changelog.Debian.gz": "-rw-r--r--",
 			"/usr/share/lintian/overrides/latchkey":       "-rw-r--r--",
+			"/usr/share/zsh/vendor-completions/_keypaird": "-rw-r--r--",
 			"/usr/share/zsh/vendor-completions/_latchkey": "-rw-r--r--",
 		},
 		[]string{"postinst", "postrm", "prerm"},
 	},
 	{
 		"rpm", "*.rpm", readRPM, true,
-		map[string]string{"/usr/share/zsh/site-functions/_latchkey": "-rw-r--r--"},
+		map[string]string{
+			"/usr/share/zsh/site-functions/_keypaird": "-rw-r--r--",
+			"/usr/share/zsh/site-functions/_latchkey": "-rw-r--r--",
+		},
 		[]string{"postinstall", "postuninstall", "preuninstall"},
 	},
 	{
 		"apk", "*.apk", readAPK, false,
 		map[string]string{
 			"/etc/init.d/latchkeyd":                   "-rwxr-xr-x",
+			"/usr/share/zsh/site-functions/_keypaird": "-rw-r--r--",
 			"/usr/share/zsh/site-functions/_latchkey": "-rw-r--r--",
 		},
 		[]string{".post-deinstall", ".post-install", ".post-upgrade", ".pre-deinstall", ".pre-install"},
@@ -207,7 +217,7 @@ func filesBelow(t *testing.T, root string) map[string]string {
 func TestProgramsAreStaticAndForTheirArchitecture(t *testing.T) {
 	for i, machine := range []elf.Machine{elf.EM_X86_64, elf.EM_AARCH64} {
 		files := readDeb(t, packageFor(t, "*.deb", architectures[i])).data
-		for _, name := range []string{"/usr/bin/latchkey", "/usr/bin/latchkey-sshd", "/usr/sbin/latchkeyd"} {
+		for _, name := range []string{"/usr/bin/latchkey", "/usr/bin/latchkey-sshd", "/usr/sbin/latchkeyd", "/usr/sbin/keypaird"} {
 			program, err := elf.NewFile(strings.NewReader(files[name]))
 			if err != nil {
 				t.Errorf("%s: %v", name, err)

@@ -9,7 +9,8 @@
 # PREFIX    /usr/local
 # INIT      systemd, or openrc
 # ZSHDIR    where zsh looks for completions ($PREFIX/share/zsh/site-functions)
-# LATCHKEY  a latchkey that runs on this machine (BIN/latchkey)
+# LATCHKEY  a latchkey that runs on this machine (BIN/latchkey), with a keypaird
+#           in the same folder
 #
 # The configuration is never overwritten and never taken away.
 set -eu
@@ -40,7 +41,7 @@ install | uninstall) file() { "${action}_file" "$@"; } ;;
 esac
 
 # with_prefix prints a file that names programs, with the names that they have.
-with_prefix() { sed "s|/usr/sbin/latchkeyd|$PREFIX/sbin/latchkeyd|g" "$1"; }
+with_prefix() { sed "s|/usr/sbin/\(latchkeyd\|keypaird\)|$PREFIX/sbin/\1|g" "$1"; }
 
 config() {
 	[ "$action" = install ] || return 0
@@ -52,10 +53,11 @@ programs() {
 	file 755 "$PREFIX/bin/latchkey" cat "$bin/latchkey"
 	file 755 "$PREFIX/bin/latchkey-sshd" cat "$bin/latchkey-sshd"
 	file 755 "$PREFIX/sbin/latchkeyd" cat "$bin/latchkeyd"
+	file 755 "$PREFIX/sbin/keypaird" cat "$bin/keypaird"
 }
 
 for_systemd() {
-	for unit in latchkeyd.service latchkey-network.socket latchkey-network@.service; do
+	for unit in latchkeyd.service latchkey-network.socket latchkey-network@.service keypaird.service; do
 		file 644 "$lib/systemd/system/$unit" with_prefix "systemd/units/$unit"
 	done
 	file 644 "$lib/systemd/catalog/latchkey.catalog" cat packaging/latchkey.catalog
@@ -66,9 +68,12 @@ for_systemd() {
 for_openrc() { file 755 /etc/init.d/latchkeyd with_prefix packaging/openrc/latchkeyd; }
 
 completions() {
-	file 644 "$share/bash-completion/completions/latchkey" "$LATCHKEY" completion bash
-	file 644 "$share/fish/vendor_completions.d/latchkey.fish" "$LATCHKEY" completion fish
-	file 644 "$ZSHDIR/_latchkey" "$LATCHKEY" completion zsh
+	for program in "$LATCHKEY" "${LATCHKEY%latchkey}keypaird"; do
+		name=${program##*/}
+		file 644 "$share/bash-completion/completions/$name" "$program" completion bash
+		file 644 "$share/fish/vendor_completions.d/$name.fish" "$program" completion fish
+		file 644 "$ZSHDIR/_$name" "$program" completion zsh
+	done
 }
 
 documents() {

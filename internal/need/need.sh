@@ -18,6 +18,7 @@ package_of() {
 	ssh | ssh-keygen) echo openssh-client ;;
 	gcc) echo gcc libc6-dev ;;
 	ip) echo iproute2 ;;
+	node) echo nodejs ;;
 	journalctl) echo systemd ;;
 	systemd-nspawn) echo systemd-container ;;
 	*) echo "$1" ;;
