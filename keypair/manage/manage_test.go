@@ -2,6 +2,7 @@ package manage_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -102,7 +103,7 @@ func TestAccessKeysShowTheirSecretOnce(t *testing.T) {
 	if err := r.client.DeleteAccessKey(t.Context(), made.ID); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.AccessKey(t.Context(), made.ID); err != keypair.ErrAccessKeyNotFound {
+	if _, err := r.AccessKey(t.Context(), made.ID); !errors.Is(err, keypair.ErrAccessKeyNotFound) {
 		t.Errorf("deleted: %v", err)
 	}
 }

@@ -51,15 +51,18 @@ func wantsColor(f *os.File) bool {
 func (t *tool) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "latchkey",
-		Short: "The instance's side of SSH key pairs",
+		Short: "SSH key pairs: of this instance, and of a region",
 		Long: `latchkey shows and applies the key pair that is bound to this instance: the key
 in the logon user's authorized_keys, and password logon off once a real sshd has
-proved that the key logs in. latchkeyd does it at every boot; these commands are
-for looking, and for doing it now.
+proved that the key logs in. latchkeyd does it at every boot; status, plan, apply,
+doctor and release are for looking, and for doing it now.
+
+keypair and instance are for the desk: they ask a region (keypaird, or Alibaba Cloud) for
+key pairs and bindings.
 
 Exit status: 0 done or nothing to do, 1 failed, 2 there are changes (plan) or
 findings (doctor), 64 wrong usage or configuration, 77 not permitted.`,
-		Example: "  latchkey status\n  latchkey plan && echo nothing to do\n  latchkey doctor --json | jq '.checks[] | select(.result != \"pass\")'",
+		Example: "  latchkey status\n  latchkey plan && echo nothing to do\n  latchkey doctor --json | jq '.checks[] | select(.result != \"pass\")'\n  latchkey keypair attach ops i-web1",
 	}
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	t.instance.AddFlags(root)
