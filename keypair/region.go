@@ -64,23 +64,25 @@ func (r *Region) ID() string { return r.options.ID }
 
 // name settles what the region is called.
 func (r *Region) name(ctx context.Context) error {
-	return r.store.Update(ctx, func(tx Tx) error {
+	var id string
+	err := r.store.Update(ctx, func(tx Tx) error {
 		known, err := tx.Get(regionKey)
 		if err != nil {
 			return err
 		}
-		id := or(r.options.ID, or(string(known), DefaultRegionID))
+		id = or(r.options.ID, or(string(known), DefaultRegionID))
 		switch {
 		case !regionID.MatchString(id):
 			return fmt.Errorf("region id %q: want lower-case letters, digits and -", id)
 		case known == nil:
-			err = tx.Put(regionKey, []byte(id))
+			return tx.Put(regionKey, []byte(id))
 		case string(known) != id:
-			err = fmt.Errorf("this is region %s, not %s", known, id)
+			return fmt.Errorf("this is region %s, not %s", known, id)
 		}
-		r.options.ID = id
-		return err
+		return nil
 	})
+	r.options.ID = id
+	return err
 }
 
 func (r *Region) settle(ctx context.Context) error {

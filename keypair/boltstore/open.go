@@ -119,8 +119,8 @@ func makeEmpty(folder string) (temp string, err error) {
 	return file.Name(), errors.Join(err, db.Close())
 }
 
-// removeTemps also takes those that a crash has left. Where it takes one that another process
-// is just making, there is a store already, which that process finds.
+// removeTemps, once there is a store, also takes the files that a crash has left. One that another process is
+// just making goes too: that process finds the store.
 func removeTemps(folder string) {
 	temps, _ := filepath.Glob(filepath.Join(folder, tempPattern))
 	for _, temp := range temps {

@@ -85,12 +85,12 @@ func (e *Endpoint) change(edit func(*state)) {
 	after := *before
 	edit(&after)
 	e.state.Store(&after)
-	var ready []watcher
+	var released []watcher
 	if after.tag() != before.tag() || after.closed() {
-		ready = e.release()
+		released = e.release()
 	}
 	e.mu.Unlock()
-	answerAll(ready, after.fault)
+	answerAll(released, after.fault)
 }
 
 func (s *state) tag() string { return s.etag[0] }
@@ -127,11 +127,10 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) {
 // admit reports whether the request is a read that is to be answered from the tree. Any
 // other has its answer already.
 func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, s *state) bool {
-	if s.gone {
+	switch {
+	case s.gone:
 		reply(w, http.StatusNotFound, "Not Found")
 		return false
-	}
-	switch {
 	case s.fault.on(r.URL.Path) && s.fault.spoil(w, r, s.instance):
 		return false
 	case s.instance.HTTPEndpoint == EndpointDisabled:

@@ -43,7 +43,7 @@ func (e *Endpoint) park(w http.ResponseWriter, r *http.Request) *parked {
 		endpoint: e,
 		conn:     conn,
 		at:       strings.Clone(r.URL.Path),
-		token:    strings.Clone(r.Header.Get(tokenHeader)),
+		token:    strings.Clone(tokenOf(r)),
 		head:     r.Method == http.MethodHead,
 	}
 }

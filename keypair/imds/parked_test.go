@@ -141,6 +141,10 @@ func TestWhatHappensToAWatchMeanwhileDecidesItsAnswer(t *testing.T) {
 			_ = s.Set(i)
 		}, 404},
 		{"removed", func(s *imds.Service, _ *imds.Endpoint) { s.Remove(instance().ID) }, 404},
+		{"removed while silent", func(s *imds.Service, e *imds.Endpoint) {
+			e.Misbehave(imds.Timeout)
+			s.Remove(instance().ID)
+		}, 404},
 		{"disabled", func(s *imds.Service, _ *imds.Endpoint) {
 			i := instance()
 			i.HTTPEndpoint = imds.EndpointDisabled

@@ -52,23 +52,21 @@ func NewService(o Options) *Service {
 // Set adds the instance, or replaces all that is told about it. The error is ErrNoID or
 // ErrAddressTaken, or says which address is none; then nothing has changed.
 func (s *Service) Set(instance Instance) error {
+	if instance.ID == "" {
+		return ErrNoID
+	}
 	addresses, err := instance.sources()
 	if err != nil {
 		return err
 	}
-	if instance.ID == "" {
-		return ErrNoID
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was, known := s.members[instance.ID]
-	for _, address := range addresses {
-		if other, taken := s.sources[address]; taken && other != was.endpoint {
-			return fmt.Errorf("%s for %s: %w: %s", address, instance.ID, ErrAddressTaken, other.Instance().ID)
-		}
+	was := s.members[instance.ID]
+	if err := s.available(addresses, was.endpoint, instance.ID); err != nil {
+		return err
 	}
 	endpoint := was.endpoint
-	if !known {
+	if endpoint == nil {
 		endpoint = s.newEndpoint(instance)
 	} else {
 		endpoint.Set(instance)
@@ -78,6 +76,16 @@ func (s *Service) Set(instance Instance) error {
 		s.sources[address] = endpoint
 	}
 	s.members[instance.ID] = member{endpoint, addresses}
+	return nil
+}
+
+// available tells which of the addresses is known as another instance's than that of mine.
+func (s *Service) available(addresses []netip.Addr, mine *Endpoint, id string) error {
+	for _, address := range addresses {
+		if other := s.sources[address]; other != nil && other != mine {
+			return fmt.Errorf("%s for %s: %w: %s", address, id, ErrAddressTaken, other.Instance().ID)
+		}
+	}
 	return nil
 }
 
@@ -101,7 +109,7 @@ func (s *Service) Remove(id string) {
 	s.forget(was.addresses)
 	s.mu.Unlock()
 	if known {
-		was.endpoint.change(func(s *state) { s.gone = true })
+		was.endpoint.change(func(s *state) { s.gone, s.fault = true, fault{} })
 	}
 }
 

@@ -85,10 +85,7 @@ func (e *Endpoint) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // tokenStatus says whether a read may go on (200), by its token and by the instance's mode.
 func (e *Endpoint) tokenStatus(r *http.Request, required bool) int {
-	token := ""
-	if values := r.Header[tokenHeader]; len(values) > 0 {
-		token = values[0]
-	}
+	token := tokenOf(r)
 	switch {
 	case token != "" && !e.tokens.good(token):
 		return http.StatusUnauthorized
@@ -96,4 +93,12 @@ func (e *Endpoint) tokenStatus(r *http.Request, required bool) int {
 		return http.StatusForbidden
 	}
 	return http.StatusOK
+}
+
+// tokenOf is the token that comes with a request, or empty.
+func tokenOf(r *http.Request) string {
+	if values := r.Header[tokenHeader]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -205,7 +206,8 @@ func deletingNothing(t *testing.T, store keypair.Store) {
 }
 
 func valuesAreKept(t *testing.T, store keypair.Store) {
-	update(t, store, map[string][]byte{"a": []byte("first"), "b": []byte("first")})
+	long := func(word string) []byte { return bytes.Repeat([]byte(word), 1000) } // as no store keeps in passing
+	update(t, store, map[string][]byte{"a": long("first"), "b": long("first")})
 	var kept [][]byte
 	keep := func(tx keypair.Tx) error {
 		value, err := tx.Get("a")
@@ -219,20 +221,20 @@ func valuesAreKept(t *testing.T, store keypair.Store) {
 		t.Fatal(err)
 	}
 	err := store.Update(t.Context(), func(tx keypair.Tx) error {
-		return errors.Join(keep(tx), apply(tx, map[string][]byte{"a": []byte("other"), "b": nil}))
+		return errors.Join(keep(tx), apply(tx, map[string][]byte{"a": long("other"), "b": nil}))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 10 { // so that its memory would be used again
-		update(t, store, map[string][]byte{"a": []byte("third"), "b": []byte("third")})
+		update(t, store, map[string][]byte{"a": long("third"), "b": long("third")})
 	}
 	if err := store.Close(); err != nil {
 		t.Error(err)
 	}
 	for _, value := range kept {
-		if string(value) != "first" {
-			t.Errorf("a value that was kept has become %q", value)
+		if !bytes.Equal(value, long("first")) {
+			t.Errorf("a value that was kept has become %.10q…", value)
 		}
 	}
 }
