@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	imdsEnv   = "LATCHKEY_BENCH_IMDS" // set in the process that serves
+	imdsEnv   = "LATCHKEY_BENCH_IMDS" // in the process that serves: how many instances there are
 	watchers  = 10_000
 	imdsKey   = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9iqyKO0p7HKHzQ6Y+UVFoG8wOE42yG4xk4XFaxCc1t ada@desk"
 	keyPath   = "/latest/meta-data/public-keys/0/openssh-key"
@@ -37,7 +37,8 @@ func source(n int) netip.Addr { return netip.AddrFrom4([4]byte{127, 1, byte(n >>
 // TestServeForTheBench is no test but the process that serves: the endpoint of many instances,
 // the peer, and on its standard input and output a few words to direct it.
 func TestServeForTheBench(t *testing.T) {
-	if os.Getenv(imdsEnv) == "" {
+	instances, err := strconv.Atoi(os.Getenv(imdsEnv))
+	if err != nil {
 		return
 	}
 	service := imds.NewService(imds.Options{WatchersPerInstance: watchers})
@@ -51,14 +52,19 @@ func TestServeForTheBench(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for n := range watchers {
+	for n := range instances {
 		set(n, 0)
 	}
 	fmt.Println(listen(t, service), listen(t, http.HandlerFunc(hello)))
 	for key := 1; ; key++ {
+		var word string
 		var n int
-		if _, err := fmt.Scan(&n); err != nil {
+		if _, err := fmt.Scan(&word, &n); err != nil {
 			return
+		}
+		if word == "waiting" {
+			fmt.Println(service.Endpoint("i-" + strconv.Itoa(n)).Waiting())
+			continue
 		}
 		start := time.Now()
 		set(n, key)
@@ -86,10 +92,10 @@ type region struct {
 	endpoint, hello string // addresses
 }
 
-func newRegion(b *testing.B) *region {
+func newRegion(b *testing.B, instances int) *region {
 	b.Helper()
 	r := &region{cmd: exec.Command(os.Args[0], "-test.run=^TestServeForTheBench$")}
-	r.cmd.Env = append(os.Environ(), imdsEnv+"=1")
+	r.cmd.Env = append(os.Environ(), imdsEnv+"="+strconv.Itoa(instances))
 	r.cmd.Stderr = os.Stderr
 	in, err := r.cmd.StdinPipe()
 	if err != nil {
@@ -116,12 +122,26 @@ func newRegion(b *testing.B) *region {
 // rebind binds another key to instance n, and returns when that began.
 func (r *region) rebind(b *testing.B, n int) time.Time {
 	b.Helper()
-	fmt.Fprintln(r.in, n)
-	var start int64
-	if _, err := fmt.Fscanln(r.out, &start); err != nil {
+	return time.Unix(0, r.ask(b, "bind", n))
+}
+
+// awaitHeld waits until instance n has that many watches.
+func (r *region) awaitHeld(b *testing.B, n, watches int) {
+	b.Helper()
+	for deadline := time.Now().Add(time.Minute); r.ask(b, "waiting", n) < int64(watches); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatal("the watches are not held")
+		}
+	}
+}
+
+func (r *region) ask(b *testing.B, word string, n int) (answer int64) {
+	b.Helper()
+	fmt.Fprintln(r.in, word, n)
+	if _, err := fmt.Fscanln(r.out, &answer); err != nil {
 		b.Fatal(err)
 	}
-	return time.Unix(0, start)
+	return answer
 }
 
 func (r *region) rss(b *testing.B) float64 {
@@ -242,8 +262,14 @@ func inParallel(b *testing.B, gets []*get, n int) time.Duration {
 // BenchmarkKeyGet is how many times a second the key is had over kept connections, beside a
 // net/http server that says hello, asked in turn by the same client.
 func BenchmarkKeyGet(b *testing.B) {
+	for _, instances := range []int{1, watchers} {
+		b.Run(fmt.Sprintf("instances=%d", instances), func(b *testing.B) { benchmarkKeyGet(b, instances) })
+	}
+}
+
+func benchmarkKeyGet(b *testing.B, instances int) {
 	const conns, each = 8, 50
-	r := newRegion(b)
+	r := newRegion(b, instances)
 	var keys, peers []*get
 	for range conns {
 		keys = append(keys, newGet(b, r.endpoint, keyPath))
@@ -262,13 +288,13 @@ func BenchmarkKeyGet(b *testing.B) {
 	b.ReportMetric(float64(peer)/float64(key), "x-hello")
 	b.ReportMetric(0.9, "goal-x-hello")
 	b.ReportMetric(float64(peerCPU)/float64(keyCPU), "x-hello-CPU")
-	b.Log("limit: net/http; x-hello-CPU is the same of the server's time on a processor, which other work on the machine does not change")
+	b.Log("limit: net/http, and its copy of the header; x-hello-CPU is of the server's time on a processor, which other work on the machine does not change")
 }
 
 // BenchmarkHeldWatchers is the memory of a watch that is held, one of each of 10,000
 // instances, and the time from a new key to the answer of the watch of its instance.
 func BenchmarkHeldWatchers(b *testing.B) {
-	r := newRegion(b)
+	r := newRegion(b, watchers)
 	inParallel(b, []*get{newGet(b, r.endpoint, keyPath)}, 10_000) // what the server needs anyway
 	before := r.settled(b)
 	conns := r.watch(b, func(n int) int { return n })
@@ -284,6 +310,7 @@ func BenchmarkHeldWatchers(b *testing.B) {
 		took = append(took, time.Since(start))
 		_ = conns[n].Close()
 		conns[n] = dial(b, r.endpoint, n, watchPath)
+		r.awaitHeld(b, n, 1)
 	}
 	b.ReportMetric((held-before)/watchers, "kB-RSS/watcher")
 	b.ReportMetric(3, "goal-kB-RSS/watcher")
@@ -294,24 +321,16 @@ func BenchmarkHeldWatchers(b *testing.B) {
 // BenchmarkWakeAll is the time from one new key to the answers of 10,000 watches of one
 // instance.
 func BenchmarkWakeAll(b *testing.B) {
-	r := newRegion(b)
+	r := newRegion(b, watchers)
 	var took []time.Duration
 	for b.Loop() {
 		conns := r.watch(b, func(int) int { return 0 })
-		awaitHeld(b, r)
+		r.awaitHeld(b, 0, watchers)
 		start := r.rebind(b, 0)
 		took = append(took, readAll(b, conns, start)...)
 	}
 	reportP99(b, took, 1000)
 	b.Log("limit: 10,000 times write and close on two cores, which the client needs too")
-}
-
-// awaitHeld waits until the requests sent so far are held: a request sent later is answered.
-func awaitHeld(b *testing.B, r *region) {
-	b.Helper()
-	g := newGet(b, r.endpoint, keyPath)
-	g.times(b, 1)
-	time.Sleep(200 * time.Millisecond)
 }
 
 // readAll returns how long after start each had its answer.
