@@ -111,10 +111,26 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusBadRequest, invalidParameters)
 	case wait > 0:
 		e.watch(w, r, s.tag(), wait)
+	case r.RequestURI == keyPath && isPlain(s.instance.PublicKey):
+		tellKey(w, s.instance.PublicKey)
 	default:
 		s.tell(w, r.URL.Path)
 	}
 }
+
+// keyPath is what instances ask for most: the key alone.
+const keyPath = "/latest/" + keysPath + "/0/openssh-key"
+
+// isPlain reports whether net/http states by itself what the answer with a key has to
+// state: that it is plain text, and its length.
+func isPlain(key string) bool {
+	return len(key) < shortBody && (strings.HasPrefix(key, "ssh-") || strings.HasPrefix(key, "ecdsa-") || strings.HasPrefix(key, "sk-"))
+}
+
+// tellKey sets no header, since net/http copies those that a handler sets, which is a tenth
+// of all that such an answer takes. So this one has no ETag: the listing has it, and so
+// has the same path when it is asked with a query, to wait.
+func tellKey(w http.ResponseWriter, key string) { _, _ = io.WriteString(w, key) }
 
 // answer answers a request that has waited long enough.
 func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) {

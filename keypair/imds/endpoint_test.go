@@ -3,6 +3,7 @@ package imds_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -234,5 +235,31 @@ func TestMisbehavioursAreFoundByName(t *testing.T) {
 	}
 	if _, err := imds.ParseMisbehaviour("sulk"); err == nil {
 		t.Error("a misbehaviour that is not one was taken")
+	}
+}
+
+func TestTheKeyAloneIsPlainTextOfAStatedLength(t *testing.T) {
+	e := imds.New(instance())
+	server := httptest.NewServer(e)
+	defer server.Close()
+	for name, key := range map[string]string{
+		"a key":       keyA,
+		"a long one":  "ssh-rsa " + strings.Repeat("A", 4000),
+		"no key":      "<html>",
+		"a key of sk": "sk-ssh-ed25519@openssh.com AAAA",
+	} {
+		t.Run(name, func(t *testing.T) {
+			e.Bind("pair", key)
+			response, err := server.Client().Get(server.URL + "/latest/meta-data/public-keys/0/openssh-key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			check(t, err, nil)
+			check(t, string(body), key)
+			check(t, response.Header.Get("Content-Type"), "text/plain; charset=utf-8")
+			check(t, response.ContentLength, int64(len(key)))
+		})
 	}
 }

@@ -104,7 +104,7 @@ func TestAHeldAnswerIsByteForByteThatOfNetHTTP(t *testing.T) {
 			} else {
 				e.Unbind()
 			}
-			plain := open(t, address, test.method, test.path, "Connection: close")
+			plain := open(t, address, test.method, test.path+"?last_etag=x", "Connection: close")
 			check(t, rest(t, held), rest(t, plain))
 		})
 	}
