@@ -3,6 +3,8 @@ package e2e
 import (
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +22,15 @@ type endpoint struct {
 	network *network
 	asked   atomic.Int64 // requests so far
 	hangUp  func()       // nil while it does not listen
+
+	mu  sync.Mutex
+	log []request
+}
+
+// request is what was asked of the endpoint.
+type request struct {
+	method, path string
+	token        bool // it has shown one
 }
 
 // newEndpoint serves the endpoint of an instance to which no key is bound.
@@ -33,7 +44,17 @@ func newEndpoint(t *testing.T, n *network) *endpoint {
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.asked.Add(1)
+	e.mu.Lock()
+	e.log = append(e.log, request{r.Method, r.URL.Path, r.Header.Get(tokenHeader) != ""})
+	e.mu.Unlock()
 	e.Endpoint.ServeHTTP(w, r)
+}
+
+// requests are those so far.
+func (e *endpoint) requests() []request {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.log)
 }
 
 // start has the endpoint listen.

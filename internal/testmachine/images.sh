@@ -6,7 +6,8 @@
 # ~/.cache/latchkey/images). One is there completely or not at all, and is left
 # alone as long as it has the packages listed here. The mirror is the one that
 # this machine's apt uses. Bookworm's is one that boots: it has systemd besides,
-# what tests look with, and a cloud-init that does nothing unless told to.
+# and what tests look with. It and trixie's have a cloud-init that does nothing
+# unless told to.
 set -eu
 
 cache=${LATCHKEY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/latchkey}/images
@@ -25,6 +26,7 @@ mirror() {
 packages_of() {
 	case $1 in
 	bookworm) echo openssh-server,systemd,systemd-sysv,dbus,libpam-systemd,iproute2,strace,cloud-init,python3-cffi-backend ;;
+	trixie) echo openssh-server,iproute2,cloud-init,python3-cffi-backend ;;
 	*) echo openssh-server ;;
 	esac
 }

@@ -27,8 +27,9 @@ func TestMain(m *testing.M) {
 // operator starts and tells it, with "latchkey keypair" as the one who calls its API.
 func TestTheRegionDoesAsItsCommandsSay(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:   "testdata/script",
-		Setup: setUp,
+		Dir:      "testdata/script",
+		Deadline: time.Now().Add(5 * time.Minute), // a region that is to be refused, and is not, serves on
+		Setup:    setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode":    exitCodeCommand,
 			"serve":       serveCommand,
@@ -83,7 +84,7 @@ func serveCommand(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintln(ts.Stdout(), line.text)
 	ts.Setenv("API", line.Endpoint)
 	ts.Setenv("MANAGE", line.Manage)
-	ts.Setenv("ALIBABA_CLOUD_ENDPOINT_ECS", line.Endpoint)
+	ts.Setenv("LATCHKEY_ECS_ENDPOINT", line.Endpoint)
 	ts.Setenv("ALIBABA_CLOUD_REGION_ID", line.Region)
 	if key := line.AccessKey; key != nil {
 		ts.Setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", key.ID)
