@@ -21,7 +21,7 @@ var (
 // itself: so it is kept as it is, in the store, which nobody else must be able to read.
 type AccessKey struct {
 	ID        string    `json:"id"` // "LTAI" and 20 letters and digits
-	Secret    string    `json:"secret"`
+	Secret    string    `json:"secret,omitempty"`
 	Comment   string    `json:"comment,omitempty"`
 	Disabled  bool      `json:"disabled,omitempty"`
 	CreatedAt time.Time `json:"created_at"` // UTC

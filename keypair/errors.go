@@ -17,6 +17,7 @@ var (
 	ErrTagQuota              = errors.New("more than 20 tags")
 	ErrResourceGroup         = errors.New("resource group id: want rg- and letters, digits or -")
 	ErrResourceGroupNotFound = errors.New("no resource group of that id exists")
+	ErrResourceGroupUsed     = errors.New("a key pair is in the resource group")
 	ErrInstanceInvalid       = errors.New("instance")
 	ErrInstanceExists        = errors.New("an instance of that id exists")
 	ErrInstanceNotFound      = errors.New("no instance of that id exists")

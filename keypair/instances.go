@@ -33,6 +33,42 @@ func (r *Region) Register(ctx context.Context, instance Instance) (Instance, err
 	return instance, err
 }
 
+// Change replaces what is known about an instance, all but its binding, its status and when it came.
+func (r *Region) Change(ctx context.Context, instance Instance) (Instance, error) {
+	instance, err := instance.normal()
+	if err != nil {
+		return Instance{}, err
+	}
+	err = r.store.Update(ctx, func(tx Tx) error {
+		before, err := instanceOf(tx, instance.ID)
+		if err != nil {
+			return err
+		}
+		if before.KeyPairName != "" && instance.OSType == Windows {
+			return ErrWindows
+		}
+		instance.KeyPairName, instance.Status, instance.CreatedAt = before.KeyPairName, before.Status, before.CreatedAt
+		if err := vacate(tx, before); err != nil {
+			return err
+		}
+		if err := occupy(tx, instance); err != nil {
+			return err
+		}
+		return put(tx, instancePrefix+instance.ID, instance)
+	})
+	return instance, err
+}
+
+// vacate takes the instance's addresses away from it.
+func vacate(tx Tx, instance Instance) error {
+	for _, address := range instance.Addresses {
+		if err := tx.Delete(addressPrefix + address.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // occupy gives the instance its addresses, unless somebody has one: the metadata endpoint
 // would take one for the other.
 func occupy(tx Tx, instance Instance) error {
@@ -59,10 +95,8 @@ func (r *Region) Remove(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		for _, address := range instance.Addresses {
-			if err := tx.Delete(addressPrefix + address.String()); err != nil {
-				return err
-			}
+		if err := vacate(tx, instance); err != nil {
+			return err
 		}
 		if err := unbind(tx, &instance); err != nil {
 			return err
@@ -143,7 +177,8 @@ func (r *Region) SetStatus(ctx context.Context, id string, status Status) error 
 }
 
 // Reboot restarts an instance, which has to be Running: it is Starting when Reboot returns,
-// and Running again once Options.Restart is over.
+// and Running again once Options.Restart is over, or Stopped where that has failed: nobody
+// knows then whether it runs, and whoever waits must not take the old boot for a new one.
 func (r *Region) Reboot(ctx context.Context, id string, force bool) error {
 	var instance Instance
 	err := r.store.Update(ctx, func(tx Tx) (err error) {
@@ -167,17 +202,24 @@ func (r *Region) restart(instance Instance, force bool) {
 	if r.options.Restart != nil {
 		err = r.options.Restart(r.ctx, instance, force)
 	}
-	if r.ctx.Err() != nil {
-		return // Open settles it
+	status := Running
+	switch {
+	case r.ctx.Err() != nil: // Open settles it
+		err = errors.New("cut off by the end of the region, which takes it for done")
+	case err != nil:
+		status = Stopped
+		fallthrough
+	default:
+		err = errors.Join(err, r.restarted(r.ctx, instance.ID, status))
 	}
-	if err := errors.Join(err, r.restarted(r.ctx, instance.ID)); err != nil && r.options.Report != nil {
+	if err != nil && r.options.Report != nil {
 		r.options.Report(instance.ID, err)
 	}
 }
 
-// restarted says that an instance runs again, unless it was removed meanwhile or somebody has
-// given it another status.
-func (r *Region) restarted(ctx context.Context, id string) error {
+// restarted says what became of an instance that was restarted, unless it was removed meanwhile or somebody
+// has given it another status.
+func (r *Region) restarted(ctx context.Context, id string, status Status) error {
 	return r.store.Update(ctx, func(tx Tx) error {
 		instance, err := instanceOf(tx, id)
 		if errors.Is(err, ErrInstanceNotFound) || err == nil && instance.Status != Starting {
@@ -186,7 +228,7 @@ func (r *Region) restarted(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		instance.Status = Running
+		instance.Status = status
 		return put(tx, instancePrefix+id, instance)
 	})
 }

@@ -148,3 +148,48 @@ func TestFiltersChooseInstances(t *testing.T) {
 		}
 	})
 }
+
+func TestAChangedInstanceKeepsItsBindingAndItsStatus(t *testing.T) {
+	onBothStores(t, func(t *testing.T, r *keypair.Region) {
+		importPair(t, r, "mine")
+		register(t, r, linux("i-1", 1))
+		register(t, r, linux("i-2", 2))
+		attach(t, r, "mine", "i-1")
+		wantErr(t, "set status", r.SetStatus(t.Context(), "i-1", keypair.Stopped), nil)
+		before, err := r.Instance(t.Context(), "i-1")
+		wantErr(t, "look up", err, nil)
+
+		want := before
+		want.LoginUser, want.Addresses = "ecs-user", []netip.Addr{netip.MustParseAddr("10.9.9.9")}
+		asked := want
+		asked.KeyPairName, asked.Status, asked.CreatedAt = "", keypair.Running, time.Time{}
+		got, err := r.Change(t.Context(), asked)
+		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" || err != nil {
+			t.Errorf("changed (-want +got, %v):\n%s", err, diff)
+		}
+		taken := linux("i-2", 2)
+		taken.Addresses = want.Addresses
+		_, err = r.Change(t.Context(), taken)
+		wantErr(t, "take an address", err, keypair.ErrInstanceInvalid)
+		free := linux("i-3", 3)
+		free.Addresses = before.Addresses
+		register(t, r, free) // the address of before is nobody's now
+		asked.OSType = keypair.Windows
+		_, err = r.Change(t.Context(), asked)
+		wantErr(t, "become Windows while a pair is bound", err, keypair.ErrWindows)
+		_, err = r.Change(t.Context(), linux("i-none", 4))
+		wantErr(t, "change nobody", err, keypair.ErrInstanceNotFound)
+	})
+}
+
+func TestAResourceGroupGoesWhenNoKeyPairIsInIt(t *testing.T) {
+	r := inMemory(t)
+	wantErr(t, "add", r.AddResourceGroup(t.Context(), keypair.ResourceGroup{ID: "rg-a"}), nil)
+	_, _, err := r.CreateKeyPair(t.Context(), keypair.NewKeyPair{Name: "mine", ResourceGroupID: "rg-a"}, keypair.Ed25519)
+	wantErr(t, "create", err, nil)
+	wantErr(t, "remove", r.RemoveResourceGroup(t.Context(), "rg-a"), keypair.ErrResourceGroupUsed)
+	wantErr(t, "delete", r.DeleteKeyPairs(t.Context(), []string{"mine"}), nil)
+	wantErr(t, "remove", r.RemoveResourceGroup(t.Context(), "rg-a"), nil)
+	wantErr(t, "remove again", r.RemoveResourceGroup(t.Context(), "rg-a"), keypair.ErrResourceGroupNotFound)
+	wantErr(t, "remove none", r.RemoveResourceGroup(t.Context(), ""), keypair.ErrResourceGroupNotFound)
+}

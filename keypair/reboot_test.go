@@ -98,11 +98,12 @@ func TestOnlyARunningInstanceIsRebooted(t *testing.T) {
 	})
 }
 
-func TestARestartThatFailsIsReportedAndOver(t *testing.T) {
+// Else whoever waits for the restart would take the old boot for the new one.
+func TestARestartThatFailsIsReportedAndLeavesTheInstanceStopped(t *testing.T) {
 	withMachine(t, func(t *testing.T, r *keypair.Region, m *machine) {
 		wantErr(t, "reboot", r.Reboot(t.Context(), "i-1", false), nil)
 		m.end(errors.New("no power"))
-		wantStatus(t, r, keypair.Running)
+		wantStatus(t, r, keypair.Stopped)
 		if diff := cmp.Diff([]string{"i-1: no power"}, m.reported); diff != "" {
 			t.Errorf("reported (-want +got):\n%s", diff)
 		}

@@ -22,7 +22,7 @@ type Options struct {
 	// where nobody can be asked to: then the instance is taken for restarted at once.
 	Restart func(ctx context.Context, instance Instance, force bool) error
 
-	// Report is told of a restart that failed; nil for nobody.
+	// Report is told of a restart that failed, after which the instance is Stopped; nil for nobody.
 	Report func(instance string, err error)
 }
 
@@ -38,6 +38,14 @@ type Region struct {
 }
 
 var regionID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// CheckRegionID holds a region's name to its rule: 1 to 63 lower-case letters, digits and -, no - first.
+func CheckRegionID(id string) error {
+	if !regionID.MatchString(id) {
+		return fmt.Errorf("region id %q: want lower-case letters, digits and -", id)
+	}
+	return nil
+}
 
 // Open returns the region that is in the store, which stays the caller's to close, after
 // the region. Restarts that a stop of the program has cut off count as done: nobody would end them.
@@ -71,9 +79,10 @@ func (r *Region) name(ctx context.Context) error {
 			return err
 		}
 		id = or(r.options.ID, or(string(known), DefaultRegionID))
+		if err := CheckRegionID(id); err != nil {
+			return err
+		}
 		switch {
-		case !regionID.MatchString(id):
-			return fmt.Errorf("region id %q: want lower-case letters, digits and -", id)
 		case known == nil:
 			return tx.Put(regionKey, []byte(id))
 		case string(known) != id:
@@ -91,7 +100,7 @@ func (r *Region) settle(ctx context.Context) error {
 		return err
 	}
 	for _, instance := range starting {
-		if err := r.restarted(ctx, instance.ID); err != nil {
+		if err := r.restarted(ctx, instance.ID, Running); err != nil {
 			return err
 		}
 	}
@@ -125,8 +134,8 @@ func view[T any](ctx context.Context, store Store, read func(Tx) (T, error)) (T,
 	return result, err
 }
 
-// now is the time that records carry, in UTC and without a fraction of a second.
-func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
+// now is the time that records carry, in UTC. Its fraction of a second keeps what is made in one second in order.
+func now() time.Time { return time.Now().UTC().Round(0) }
 
 // ResourceGroup is a group that key pairs may be put in.
 type ResourceGroup struct {
@@ -148,6 +157,23 @@ func (r *Region) AddResourceGroup(ctx context.Context, group ResourceGroup) erro
 func (r *Region) ResourceGroups(ctx context.Context) ([]ResourceGroup, error) {
 	return view(ctx, r.store, func(tx Tx) ([]ResourceGroup, error) {
 		return list(tx, groupPrefix, func(ResourceGroup) bool { return true })
+	})
+}
+
+// RemoveResourceGroup forgets a group in which no key pair is.
+func (r *Region) RemoveResourceGroup(ctx context.Context, id string) error {
+	return r.store.Update(ctx, func(tx Tx) error {
+		if err := checkGroup(tx, or(id, "none")); err != nil {
+			return err
+		}
+		inside, err := list(tx, pairPrefix, func(p KeyPair) bool { return p.ResourceGroupID == id })
+		if err == nil && len(inside) > 0 {
+			err = ErrResourceGroupUsed
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Delete(groupPrefix + id)
 	})
 }
 

@@ -40,12 +40,47 @@ const (
 	wrongID        = "i-wrong0instance00000" // under WrongInstance and SwappedInstance
 )
 
+// meanings say of each misbehaviour what it is, for a person.
+var meanings = []struct {
+	kind    Misbehaviour
+	meaning string
+}{
+	{None, "does as it should again"},
+	{Timeout, "takes the request and never answers"},
+	{Slow, "answers well, a quarter of a second late"},
+	{Error500, "fails inside: 500"},
+	{Busy, "has had too many requests: 429"},
+	{HalfBody, "hangs up in the middle of the body"},
+	{NoLength, "sends half of the body, and no length, as if that were all"},
+	{Oversized, "sends a megabyte"},
+	{HTML, "sends a captive portal's page, with 200"},
+	{Redirect, "redirects to a page of a captive portal: 302"},
+	{StaleToken, "knows no token, not even a new one: 401"},
+	{WrongInstance, "names another instance"},
+	{SwappedInstance, "names another instance every second time"},
+	{KeyMissing, "lists a key that is not there"},
+	{KeyOptions, "puts options before the key"},
+	{KeySecondLine, "puts another key on a second line"},
+	{KeyOfAnotherType, "states a type that is not the key's"},
+}
+
 // Misbehaviours returns all there are, None first.
 func Misbehaviours() []Misbehaviour {
-	return []Misbehaviour{
-		None, Timeout, Slow, Error500, Busy, HalfBody, NoLength, Oversized, HTML, Redirect, StaleToken,
-		WrongInstance, SwappedInstance, KeyMissing, KeyOptions, KeySecondLine, KeyOfAnotherType,
+	kinds := make([]Misbehaviour, len(meanings))
+	for i, m := range meanings {
+		kinds[i] = m.kind
 	}
+	return kinds
+}
+
+// Meaning says what the endpoint does then, in a few words.
+func (m Misbehaviour) Meaning() string {
+	for _, known := range meanings {
+		if known.kind == m {
+			return known.meaning
+		}
+	}
+	return ""
 }
 
 // ParseMisbehaviour returns the misbehaviour of that name.
@@ -62,6 +97,14 @@ func ParseMisbehaviour(name string) (Misbehaviour, error) {
 // when it is to be answered; one that is held meanwhile stays so.
 func (e *Endpoint) Misbehave(m Misbehaviour, parts ...string) {
 	e.change(func(s *state) { s.fault = fault{kind: m, parts: parts, turn: new(atomic.Int64)} })
+}
+
+// Misbehaviour returns how the endpoint goes wrong now.
+func (e *Endpoint) Misbehaviour() Misbehaviour {
+	if kind := e.state.Load().fault.kind; kind != "" {
+		return kind
+	}
+	return None
 }
 
 // fault is a misbehaviour and where it applies.

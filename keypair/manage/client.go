@@ -35,13 +35,18 @@ func NewClient(socket string) *Client {
 }
 
 // Instances returns the instances, the oldest first.
-func (c *Client) Instances(ctx context.Context) (instances []keypair.Instance, err error) {
+func (c *Client) Instances(ctx context.Context) (instances []Instance, err error) {
 	return instances, c.do(ctx, http.MethodGet, "/instances", nil, &instances)
 }
 
 // Register makes an instance known and returns it as it is known.
 func (c *Client) Register(ctx context.Context, instance keypair.Instance) (known keypair.Instance, err error) {
 	return known, c.do(ctx, http.MethodPost, "/instances", instance, &known)
+}
+
+// Change replaces what is known about an instance, all but its binding and its status.
+func (c *Client) Change(ctx context.Context, instance keypair.Instance) (known keypair.Instance, err error) {
+	return known, c.do(ctx, http.MethodPut, "/instances/"+url.PathEscape(instance.ID), instance, &known)
 }
 
 // Remove forgets an instance and its binding.
@@ -87,6 +92,11 @@ func (c *Client) ResourceGroups(ctx context.Context) (groups []keypair.ResourceG
 // AddResourceGroup makes a group known, or names it anew.
 func (c *Client) AddResourceGroup(ctx context.Context, group keypair.ResourceGroup) error {
 	return c.do(ctx, http.MethodPost, "/resource-groups", group, nil)
+}
+
+// RemoveResourceGroup forgets a group in which no key pair is.
+func (c *Client) RemoveResourceGroup(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodDelete, "/resource-groups/"+url.PathEscape(id), nil, nil)
 }
 
 // do asks for something and reads the answer into result, unless that is nil.

@@ -3,8 +3,9 @@
 // tests, how the metadata endpoint is to go wrong. It is HTTP with JSON on a Unix socket whose
 // mode decides who may do so.
 //
-//	GET    /instances                      the instances
+//	GET    /instances                      the instances, with what their metadata endpoints do wrong
 //	POST   /instances                      registers one (keypair.Instance)
+//	PUT    /instances/ID                   replaces all but binding and status
 //	DELETE /instances/ID                   removes one
 //	PUT    /instances/ID/status            {"status": "Stopped"}
 //	PUT    /instances/ID/misbehaviour      {"kind": "timeout", "on": ["/public-keys"]}
@@ -14,6 +15,7 @@
 //	DELETE /access-keys/ID                 removes one
 //	GET    /resource-groups                the resource groups
 //	POST   /resource-groups                adds or renames one (keypair.ResourceGroup)
+//	DELETE /resource-groups/ID             removes one in which no key pair is
 //
 // What is refused is answered with 400, 404 or 409 and {"error": "…"}.
 package manage

@@ -3,6 +3,7 @@ package manage_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,7 +44,7 @@ func newRegion(t *testing.T) *region {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: manage.NewHandler(r, metadata)}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: manage.NewHandler(r, metadata, slog.New(slog.DiscardHandler))}}
 	server.Start()
 	t.Cleanup(func() {
 		server.Close()
@@ -71,7 +72,10 @@ func TestInstancesComeChangeAndGo(t *testing.T) {
 		t.Fatalf("registered %+v, %v", known, err)
 	}
 	listed, err := r.client.Instances(t.Context())
-	check(t, listed, []keypair.Instance{known}, err)
+	check(t, listed, []manage.Instance{{Instance: known}}, err)
+	known.LoginUser = "ops"
+	changed, err := r.client.Change(t.Context(), known)
+	check(t, changed, known, err)
 	if err := r.client.SetStatus(t.Context(), "i-a", keypair.Stopped); err != nil {
 		t.Error(err)
 	}
@@ -81,7 +85,7 @@ func TestInstancesComeChangeAndGo(t *testing.T) {
 		t.Error(err)
 	}
 	listed, err = r.client.Instances(t.Context())
-	check(t, listed, []keypair.Instance{}, err)
+	check(t, listed, []manage.Instance{}, err)
 }
 
 func TestAccessKeysShowTheirSecretOnce(t *testing.T) {
@@ -117,10 +121,16 @@ func TestResourceGroupsAreAddedAndRenamed(t *testing.T) {
 	}
 	groups, err := r.client.ResourceGroups(t.Context())
 	check(t, groups, []keypair.ResourceGroup{{ID: "rg-web", Name: "web team"}}, err)
+	err = r.client.RemoveResourceGroup(t.Context(), "rg-web")
+	groups, err2 := r.client.ResourceGroups(t.Context())
+	check(t, groups, []keypair.ResourceGroup{}, errors.Join(err, err2))
 }
 
 func TestMisbehaviourIsTheMetadataEndpointsAndEnds(t *testing.T) {
 	r := newRegion(t)
+	if _, err := r.client.Register(t.Context(), keypair.Instance{ID: "i-a"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.metadata.Set(imds.Instance{ID: "i-a"}); err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +141,9 @@ func TestMisbehaviourIsTheMetadataEndpointsAndEnds(t *testing.T) {
 		answer := httptest.NewRecorder()
 		r.metadata.For("i-a").ServeHTTP(answer, httptest.NewRequest("GET", "/latest/meta-data/instance-id", nil))
 		check(t, answer.Code, want, nil)
+		listed, err := r.client.Instances(t.Context())
+		check(t, len(listed), 1, err)
+		check(t, listed[0].Misbehaviour, map[string]imds.Misbehaviour{"error-500": imds.Error500}[kind], nil)
 	}
 }
 
@@ -155,6 +168,8 @@ func TestWhatIsRefusedSaysWhyAndChangesNothing(t *testing.T) {
 		"a status that is none":       {r.client.SetStatus(ctx, "i-a", "Asleep"), "status: want Pending"},
 		"the status of nobody":        {r.client.SetStatus(ctx, "i-x", keypair.Running), "no instance"},
 		"the end of nobody":           {r.client.Remove(ctx, "i-x"), "no instance"},
+		"a change of nobody":          {change(ctx, r.client, keypair.Instance{ID: "i-x"}), "no instance"},
+		"the end of no group":         {r.client.RemoveResourceGroup(ctx, "rg-x"), "no resource group"},
 		"a path for an id":            {r.client.Remove(ctx, "../access-keys"), "no instance"},
 		"a misbehaviour that is none": {r.client.Misbehave(ctx, "i-a", "sulk"), "want one of"},
 		"misbehaviour of nobody":      {r.client.Misbehave(ctx, "i-x", "timeout"), "no instance"},
@@ -173,6 +188,11 @@ func TestWhatIsRefusedSaysWhyAndChangesNothing(t *testing.T) {
 	check(t, len(keys), 0, err)
 }
 
+func change(ctx context.Context, c *manage.Client, instance keypair.Instance) error {
+	_, err := c.Change(ctx, instance)
+	return err
+}
+
 func createAccessKey(ctx context.Context, c *manage.Client, comment string) error {
 	_, err := c.CreateAccessKey(ctx, comment)
 	return err
@@ -187,7 +207,7 @@ func TestBodiesAreOfKnownFieldsAndBounded(t *testing.T) {
 	} {
 		answer := httptest.NewRecorder()
 		request := httptest.NewRequest("POST", "/instances", strings.NewReader(body))
-		manage.NewHandler(r.Region, r.metadata).ServeHTTP(answer, request)
+		manage.NewHandler(r.Region, r.metadata, slog.New(slog.DiscardHandler)).ServeHTTP(answer, request)
 		if answer.Code != http.StatusBadRequest || !strings.Contains(answer.Body.String(), `"error"`) {
 			t.Errorf("%s: %d %s", name, answer.Code, answer.Body)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/latchkey-ssh/latchkey/keypair"
@@ -41,13 +42,15 @@ type server struct {
 	metadata *imds.Service
 }
 
-// NewHandler returns the management of a region and of its metadata endpoint.
-func NewHandler(region *keypair.Region, metadata *imds.Service) http.Handler {
+// NewHandler returns the management of a region and of its metadata endpoint. Each change is one line of
+// the log: what was asked for, and its end.
+func NewHandler(region *keypair.Region, metadata *imds.Service, log *slog.Logger) http.Handler {
 	s := &server{region, metadata}
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET /instances":                   s.listInstances,
 		"POST /instances":                  s.register,
+		"PUT /instances/{id}":              s.change,
 		"DELETE /instances/{id}":           s.remove,
 		"PUT /instances/{id}/status":       s.setStatus,
 		"PUT /instances/{id}/misbehaviour": s.misbehave,
@@ -57,11 +60,15 @@ func NewHandler(region *keypair.Region, metadata *imds.Service) http.Handler {
 		"DELETE /access-keys/{id}":         s.deleteAccessKey,
 		"GET /resource-groups":             s.listGroups,
 		"POST /resource-groups":            s.addGroup,
+		"DELETE /resource-groups/{id}":     s.removeGroup,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			result, err := answer(r)
 			reply(w, result, err)
+			if r.Method != http.MethodGet {
+				log.Info("management", "method", r.Method, "path", r.URL.Path, "error", err)
+			}
 		})
 	}
 	return mux
@@ -83,9 +90,10 @@ var errBody = errors.New("request")
 // statusOf is the answer's status: what the caller cannot mend is 500.
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, keypair.ErrInstanceNotFound), errors.Is(err, keypair.ErrAccessKeyNotFound):
+	case errors.Is(err, keypair.ErrInstanceNotFound), errors.Is(err, keypair.ErrAccessKeyNotFound),
+		errors.Is(err, keypair.ErrResourceGroupNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, keypair.ErrInstanceExists):
+	case errors.Is(err, keypair.ErrInstanceExists), errors.Is(err, keypair.ErrResourceGroupUsed), errors.Is(err, keypair.ErrWindows):
 		return http.StatusConflict
 	case errors.Is(err, keypair.ErrInstanceInvalid), errors.Is(err, keypair.ErrResourceGroup),
 		errors.Is(err, keypair.ErrComment), errors.Is(err, errBody):
@@ -108,8 +116,33 @@ func read[T any](r *http.Request) (T, error) {
 // none is the answer that says nothing but that it was done.
 type none struct{}
 
+// Instance is one as it is listed.
+type Instance struct {
+	keypair.Instance
+	Misbehaviour imds.Misbehaviour `json:"misbehaviour,omitempty"` // empty where its metadata endpoint does as it should
+}
+
 func (s *server) listInstances(r *http.Request) (any, error) {
-	return s.region.Instances(r.Context(), keypair.InstanceFilter{})
+	known, err := s.region.Instances(r.Context(), keypair.InstanceFilter{})
+	listed := make([]Instance, len(known))
+	for i, instance := range known {
+		listed[i].Instance = instance
+		if endpoint := s.metadata.Endpoint(instance.ID); endpoint != nil && endpoint.Misbehaviour() != imds.None {
+			listed[i].Misbehaviour = endpoint.Misbehaviour()
+		}
+	}
+	return listed, err
+}
+
+func (s *server) change(r *http.Request) (any, error) {
+	instance, err := read[keypair.Instance](r)
+	if err != nil {
+		return nil, err
+	}
+	if instance.ID != r.PathValue("id") {
+		return nil, fmt.Errorf("%w: an instance keeps its id", errBody)
+	}
+	return s.region.Change(r.Context(), instance)
 }
 
 func (s *server) register(r *http.Request) (any, error) {
@@ -183,4 +216,8 @@ func (s *server) addGroup(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return group, s.region.AddResourceGroup(r.Context(), group)
+}
+
+func (s *server) removeGroup(r *http.Request) (any, error) {
+	return none{}, s.region.RemoveResourceGroup(r.Context(), r.PathValue("id"))
 }

@@ -33,7 +33,7 @@ func (p *program) accessKeyCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.printAccessKey(key, "")
+			return p.printAccessKey(key)
 		},
 	})
 	cmd.Flags().StringVar(&comment, "comment", "", "whose it is, or what it is for")

@@ -16,7 +16,7 @@ import (
 )
 
 func (p *program) initCommand() *cobra.Command {
-	var region string
+	var region, endpoint string
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a region and its first access key",
@@ -24,13 +24,17 @@ func (p *program) initCommand() *cobra.Command {
 the environment variables that Alibaba Cloud's SDKs and "latchkey keypair" read. The secret
 is not shown again: "keypaird access-key create" makes another.`,
 		Example: "  keypaird init --data ./region > region.env   # umask 077 first: it is a secret\n  . ./region.env",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.init(cmd.Context(), region) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.init(cmd.Context(), region, endpoint) },
 	}
 	cmd.Flags().StringVar(&region, "region", keypair.DefaultRegionID, "the region's `id`")
+	cmd.Flags().StringVar(&endpoint, "endpoint", "http://"+defaultListen, "`URL` at which the API will be served: it is only printed")
 	return cli.NoArgs(cmd)
 }
 
-func (p *program) init(ctx context.Context, id string) (err error) {
+func (p *program) init(ctx context.Context, id, endpoint string) (err error) {
+	if err := keypair.CheckRegionID(id); err != nil {
+		return cli.UsageError{Err: fmt.Errorf("--region: %w", err)}
+	}
 	if err := vacant(p.data); err != nil {
 		return err
 	}
@@ -48,7 +52,7 @@ func (p *program) init(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
-	return p.printAccessKey(key, region.ID())
+	return p.printAccessKey(key, "ALIBABA_CLOUD_REGION_ID="+region.ID(), "LATCHKEY_ECS_ENDPOINT="+endpoint)
 }
 
 // vacant refuses a folder in which a region is already, or anything else.
@@ -65,12 +69,12 @@ func vacant(folder string) error {
 	return nil
 }
 
-// printAccessKey prints it as a shell reads it, or as JSON.
-func (p *program) printAccessKey(key keypair.AccessKey, region string) error {
+// printAccessKey prints it as a shell reads it, with other settings, or as JSON.
+func (p *program) printAccessKey(key keypair.AccessKey, settings ...string) error {
+	settings = append([]string{"ALIBABA_CLOUD_ACCESS_KEY_ID=" + key.ID, "ALIBABA_CLOUD_ACCESS_KEY_SECRET=" + key.Secret}, settings...)
 	return p.print(key, func(w io.Writer) {
-		fmt.Fprintf(w, "export ALIBABA_CLOUD_ACCESS_KEY_ID=%s\nexport ALIBABA_CLOUD_ACCESS_KEY_SECRET=%s\n", key.ID, key.Secret)
-		if region != "" {
-			fmt.Fprintf(w, "export ALIBABA_CLOUD_REGION_ID=%s\n", region)
+		for _, setting := range settings {
+			fmt.Fprintln(w, "export", setting)
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package keypaird
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -15,43 +17,122 @@ import (
 
 func (p *program) instanceCommand() *cobra.Command {
 	return group("instance", "Tell the running region about its instances",
-		p.instanceAdd(), p.instanceList(), p.instanceRemove(), p.instanceStatus(), p.instanceMisbehave())
+		p.instanceAdd(), p.instanceSet(), p.instanceList(), p.instanceRemove(), p.instanceStatus(), p.instanceMisbehave())
 }
 
 func (p *program) instanceAdd() *cobra.Command {
-	var instance keypair.Instance
-	var addresses []string
+	var asked description
 	cmd := &cobra.Command{
 		Use:   "add ID",
 		Short: "Register an instance",
 		Example: `  keypaird instance add i-web1 --address 192.168.0.10 --login-user ecs-user
   keypaird instance add i-db1 --address 192.168.0.11 --http-tokens required`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			instance.ID = args[0]
-			var err error
-			if instance.Addresses, err = parseAddresses(addresses); err != nil {
-				return cli.UsageError{Err: err}
+			asked.instance.ID = args[0]
+			if err := asked.read(); err != nil {
+				return err
 			}
-			known, err := p.client().Register(cmd.Context(), instance)
-			return p.done(about(instance.ID, err), "registered %s", known.ID)
+			known, err := p.client().Register(cmd.Context(), asked.instance)
+			return p.done(about(args[0], err), "registered %s", known.ID)
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringArrayVar(&addresses, "address", nil, "`address` by which the metadata endpoint knows it; the first of IPv4 is its private one")
-	flags.StringVar(&instance.LoginUser, "login-user", "", "the initial logon `user` (default: the image decides, root mostly)")
-	flags.StringVar(&instance.Name, "name", "", "its `name` (default its id)")
-	flags.StringVar(&instance.HostName, "hostname", "", "its host `name` (default its id)")
-	flags.StringVar(&instance.OSType, "os-type", "", "linux or windows (default linux)")
-	flags.StringVar(&instance.OSName, "os-name", "", "the operating system's `name`")
-	flags.StringVar(&instance.ZoneID, "zone", "", "`id` of its zone")
-	flags.StringVar(&instance.ImageID, "image", "", "`id` of its image")
-	flags.StringVar(&instance.Type, "type", "", "its instance `type`")
-	flags.StringVar(&instance.MAC, "mac", "", "its MAC `address`")
-	flags.StringVar(&instance.SerialNumber, "serial", "", "its serial `number`")
-	flags.StringVar((*string)(&instance.Status), "status", "", "Running, Stopped, … (default Running)")
-	flags.StringVar(&instance.Metadata.HTTPTokens, "http-tokens", "", "optional, or required for hardened mode (default optional)")
-	flags.StringVar(&instance.Metadata.HTTPEndpoint, "http-endpoint", "", "enabled or disabled (default enabled)")
+	asked.flags(cmd)
+	cmd.Flags().StringVar((*string)(&asked.instance.Status), "status", "", "Running, Stopped, … (default Running)")
 	return exactly(cmd, "ID")
+}
+
+func (p *program) instanceSet() *cobra.Command {
+	var asked description
+	cmd := &cobra.Command{
+		Use:     "set ID",
+		Short:   "Change what is known about an instance",
+		Long:    "set changes what its flags name, and leaves the rest; all addresses are replaced by those that are given.",
+		Example: "  keypaird instance set i-web1 --login-user ecs-user",
+	}
+	asked.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := asked.read(); err != nil {
+			return err
+		}
+		known, err := p.known(cmd.Context(), args[0])
+		if err == nil {
+			_, err = p.client().Change(cmd.Context(), asked.onto(known, cmd.Flags().Changed))
+		}
+		return p.done(about(args[0], err), "changed %s", args[0])
+	}
+	return exactly(cmd, "ID")
+}
+
+// known is what the region knows about an instance.
+func (p *program) known(ctx context.Context, id string) (keypair.Instance, error) {
+	instances, err := p.client().Instances(ctx)
+	for _, instance := range instances {
+		if instance.ID == id {
+			return instance.Instance, nil
+		}
+	}
+	return keypair.Instance{}, cmp.Or(err, keypair.ErrInstanceNotFound)
+}
+
+// description is an instance as flags describe it.
+type description struct {
+	instance  keypair.Instance
+	addresses []string
+}
+
+// texts are those of an instance that flags describe, by their flags.
+func texts(i *keypair.Instance) []struct {
+	flag, usage string
+	value       *string
+} {
+	return []struct {
+		flag, usage string
+		value       *string
+	}{
+		{"login-user", "the initial logon `user` (default: the image decides, root mostly)", &i.LoginUser},
+		{"name", "its `name` (default its id)", &i.Name},
+		{"hostname", "its host `name` (default its id)", &i.HostName},
+		{"os-type", "linux or windows (default linux)", &i.OSType},
+		{"os-name", "the operating system's `name`", &i.OSName},
+		{"zone", "`id` of its zone", &i.ZoneID},
+		{"image", "`id` of its image", &i.ImageID},
+		{"type", "its instance `type`", &i.Type},
+		{"mac", "its MAC `address`", &i.MAC},
+		{"serial", "its serial `number`", &i.SerialNumber},
+		{"http-tokens", "optional, or required for hardened mode (default optional)", &i.Metadata.HTTPTokens},
+		{"http-endpoint", "enabled or disabled (default enabled)", &i.Metadata.HTTPEndpoint},
+	}
+}
+
+func (d *description) flags(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&d.addresses, "address", nil,
+		"`address` by which the metadata endpoint knows it; the first of IPv4 is its private one")
+	for _, text := range texts(&d.instance) {
+		cmd.Flags().StringVar(text.value, text.flag, "", text.usage)
+	}
+}
+
+// onto is what is known, with what was given in its place.
+func (d *description) onto(known keypair.Instance, given func(flag string) bool) keypair.Instance {
+	asked := texts(&d.instance)
+	for i, text := range texts(&known) {
+		if given(text.flag) {
+			*text.value = *asked[i].value
+		}
+	}
+	if given("address") {
+		known.Addresses = d.instance.Addresses
+	}
+	return known
+}
+
+// read takes the addresses over.
+func (d *description) read() error {
+	var err error
+	if d.instance.Addresses, err = parseAddresses(d.addresses); err != nil {
+		return cli.UsageError{Err: err}
+	}
+	return nil
 }
 
 func parseAddresses(texts []string) ([]netip.Addr, error) {
@@ -75,9 +156,13 @@ func (p *program) instanceList() *cobra.Command {
 				return err
 			}
 			return p.print(instances, func(w io.Writer) {
-				fmt.Fprintln(w, "INSTANCE\tSTATUS\tKEY PAIR\tUSER\tADDRESSES")
+				fmt.Fprintln(w, "INSTANCE\tSTATUS\tKEY PAIR\tUSER\tADDRESSES\tMISBEHAVES")
 				for _, i := range instances {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", i.ID, i.Status, dash(i.KeyPairName), dash(i.LoginUser), dash(joined(i.Addresses)))
+					row := []string{
+						i.ID, string(i.Status), dash(i.KeyPairName), dash(i.LoginUser), dash(joined(i.Addresses)),
+						dash(string(i.Misbehaviour)),
+					}
+					fmt.Fprintln(w, strings.Join(row, "\t"))
 				}
 			})
 		},
@@ -110,7 +195,7 @@ func (p *program) instanceRemove() *cobra.Command {
 
 func (p *program) instanceStatus() *cobra.Command {
 	return exactly(&cobra.Command{
-		Use: "status ID STATUS", Short: "Say that an instance is Running, Stopped, …", Example: "  keypaird instance status i-web1 Stopped",
+		Use: "status ID STATUS", Short: "Say that an instance is Running, Stopped, …", Example: "  keypaird instance status i-web1 Running",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := p.client().SetStatus(cmd.Context(), args[0], keypair.Status(args[1]))
 			return p.done(about(args[0], err), "%s is %s", args[0], args[1])
@@ -123,7 +208,7 @@ func (p *program) instanceMisbehave() *cobra.Command {
 	cmd := exactly(&cobra.Command{
 		Use:   "misbehave ID KIND",
 		Short: "Make an instance's metadata endpoint go wrong, for tests of clients",
-		Long:  "misbehave makes the metadata endpoint go wrong for one instance until the kind is \"none\". Kinds:\n  " + kinds(),
+		Long:  "misbehave makes the metadata endpoint go wrong for one instance until the kind is \"none\". Kinds:\n" + strings.Join(kinds("  %-18s %s"), "\n"),
 		Example: `  keypaird instance misbehave i-web1 timeout
   keypaird instance misbehave i-web1 error-500 --on /public-keys
   keypaird instance misbehave i-web1 none`,
@@ -133,13 +218,20 @@ func (p *program) instanceMisbehave() *cobra.Command {
 		},
 	}, "ID", "KIND")
 	cmd.Flags().StringArrayVar(&on, "on", nil, "only for paths with this `part`; may be given several times")
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) != 1 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return kinds("%s\t%s"), cobra.ShellCompDirectiveNoFileComp
+	}
 	return cmd
 }
 
-func kinds() string {
-	var names []string
+// kinds are the misbehaviours, each with its meaning, in that format.
+func kinds(format string) []string {
+	var lines []string
 	for _, kind := range imds.Misbehaviours() {
-		names = append(names, string(kind))
+		lines = append(lines, fmt.Sprintf(format, kind, kind.Meaning()))
 	}
-	return strings.Join(names, "\n  ")
+	return lines
 }

@@ -54,6 +54,9 @@ func (s *servers) addAPI(flags service, handler http.Handler) (string, error) {
 	}, tls: secure}
 	scheme := "http://"
 	if secure {
+		if flags.certificate == "" || flags.key == "" {
+			return "", cli.UsageError{Err: errors.New("--tls-cert and --tls-key go together")}
+		}
 		pair, err := tls.LoadX509KeyPair(flags.certificate, flags.key)
 		if err != nil {
 			return "", cli.UsageError{Err: fmt.Errorf("--tls-cert, --tls-key: %w", err)}

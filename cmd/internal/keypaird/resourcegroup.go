@@ -11,7 +11,7 @@ import (
 )
 
 func (p *program) resourceGroupCommand() *cobra.Command {
-	return group("resource-group", "Tell the running region which resource groups there are", p.groupAdd(), p.groupList())
+	return group("resource-group", "Tell the running region which resource groups there are", p.groupAdd(), p.groupList(), p.groupRemove())
 }
 
 func (p *program) groupAdd() *cobra.Command {
@@ -43,4 +43,13 @@ func (p *program) groupList() *cobra.Command {
 			})
 		},
 	})
+}
+
+func (p *program) groupRemove() *cobra.Command {
+	return exactly(&cobra.Command{
+		Use: "remove ID", Short: "Forget a resource group in which no key pair is", Example: "  keypaird resource-group remove rg-web",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.done(about(args[0], p.client().RemoveResourceGroup(cmd.Context(), args[0])), "removed %s", args[0])
+		},
+	}, "ID")
 }

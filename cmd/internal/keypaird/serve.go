@@ -32,6 +32,9 @@ type service struct {
 	hook             string
 }
 
+// defaultListen is where the API is.
+const defaultListen = "127.0.0.1:8440"
+
 // ready is the line that keypaird prints once it can be asked.
 type ready struct {
 	Endpoint  string     `json:"endpoint"`             // of the ECS API, a URL
@@ -73,17 +76,23 @@ Exit status: 0 done, 1 failed, 64 wrong usage, 77 not permitted.`,
   keypaird --data ./region --listen 127.0.0.1:8440 --imds i-web1=127.0.0.1:9001
 
   # for a test: nothing is kept, free ports, an access key in the line it prints
-  keypaird --memory --listen 127.0.0.1:0 --imds i-web1=127.0.0.1:0`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), s) },
+  keypaird --memory --listen 127.0.0.1:0 --imds i-web1=127.0.0.1:0 --manage ./manage.sock
+  keypaird --manage ./manage.sock instance misbehave i-web1 timeout`,
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if s.memory && cmd.Flags().Changed("data") {
+			return cli.UsageError{Err: errors.New("--memory keeps nothing: it does not go with --data")}
+		}
+		return p.serve(cmd.Context(), s)
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&s.memory, "memory", false, "keep nothing: the region goes with the program")
 	flags.StringVar(&s.region, "region", "", "the region's `id` (default what init gave it, or \"local\" with --memory)")
-	flags.StringVar(&s.listen, "listen", "127.0.0.1:8440", "`address` of the ECS API; port 0 is a free one")
+	flags.StringVar(&s.listen, "listen", defaultListen, "`address` of the ECS API; port 0 is a free one")
 	flags.StringVar(&s.certificate, "tls-cert", "", "certificate `file` (PEM) of the ECS API")
 	flags.StringVar(&s.key, "tls-key", "", "private key `file` (PEM) of that certificate")
 	flags.BoolVar(&s.plain, "insecure-http", false, "serve the ECS API without TLS on other addresses than loopback")
-	flags.StringArrayVar(&s.metadata, "imds", nil, "[`ID=`]ADDRESS of the metadata endpoint; may be given several times")
+	flags.StringArrayVar(&s.metadata, "imds", nil, "`[ID=]ADDRESS` of the metadata endpoint; may be given several times")
 	flags.StringVar(&s.hook, "restart-hook", "", "`program` that restarts an instance: run with its id, and \"force\" where that is asked for")
 	_ = cmd.MarkFlagFilename("tls-cert")
 	_ = cmd.MarkFlagFilename("tls-key")
@@ -163,7 +172,7 @@ func (p *program) listenAndServe(ctx context.Context, s service, region *keypair
 	}
 	if !s.memory || p.manage != "" {
 		line.Manage = p.socket()
-		if err := servers.addManagement(line.Manage, manage.NewHandler(region, metadata)); err != nil {
+		if err := servers.addManagement(line.Manage, manage.NewHandler(region, metadata, log)); err != nil {
 			return err
 		}
 	}
