@@ -188,10 +188,12 @@ func TestInstallKeepsAConfigurationThatIsThere(t *testing.T) {
 	if got := string(readFile(t, config)); got != "# mine\n" {
 		t.Errorf("the configuration is now %q", got)
 	}
-	for _, unit := range []string{"latchkeyd.service", "latchkey-network@.service"} {
+	for unit, program := range map[string]string{
+		"latchkeyd.service": "latchkeyd", "latchkey-network@.service": "latchkeyd", "keypaird.service": "keypaird",
+	} {
 		text := string(readFile(t, filepath.Join(destination, "usr/local/lib/systemd/system", unit)))
-		if strings.Contains(text, "/usr/sbin/latchkeyd") || !strings.Contains(text, "ExecStart=/usr/local/sbin/latchkeyd") {
-			t.Errorf("%s does not run the latchkeyd that was installed:\n%s", unit, text)
+		if strings.Contains(text, "/usr/sbin/"+program) || !strings.Contains(text, "ExecStart=/usr/local/sbin/"+program) {
+			t.Errorf("%s does not run the %s that was installed:\n%s", unit, program, text)
 		}
 	}
 }

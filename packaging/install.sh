@@ -41,7 +41,7 @@ install | uninstall) file() { "${action}_file" "$@"; } ;;
 esac
 
 # with_prefix prints a file that names programs, with the names that they have.
-with_prefix() { sed "s|/usr/sbin/\(latchkeyd\|keypaird\)|$PREFIX/sbin/\1|g" "$1"; }
+with_prefix() { sed "s|/usr/sbin/|$PREFIX/sbin/|g" "$1"; }
 
 config() {
 	[ "$action" = install ] || return 0
