@@ -35,20 +35,21 @@ func New(region *keypair.Region, o Options) *API {
 	return &API{region: region, log: o.Log, nonces: nonces{most: maxNonces}}
 }
 
-// ServeHTTP answers one request. What it logs of it is who asked for what and how it
-// ended, never a parameter: there may be anything in those.
+// ServeHTTP answers one request. What it logs of it is who asked for what, from where, and how it
+// ended, never another parameter: there may be anything in those.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	q := &request{Request: r, id: newRequestID()}
 	result, err := a.serve(r.Context(), q)
-	status := http.StatusOK
+	logged := []any{"request_id", q.id, "peer", q.peer(), "action", q.asked(), "access_key_id", q.accessKey}
 	if err != nil {
-		status = a.sendError(w, q, err)
+		e := a.sendError(w, q, err)
+		logged = append(logged, "status", e.Status, "code", e.Code)
 	} else {
-		a.send(w, q, status, result)
+		a.send(w, q, http.StatusOK, result)
+		logged = append(logged, "status", http.StatusOK)
 	}
-	a.log.Info("api request", "request_id", q.id, "action", q.known, "access_key_id", q.accessKey,
-		"status", status, "duration", time.Since(began))
+	a.log.Info("api request", append(logged, "duration", time.Since(began))...)
 }
 
 func (a *API) serve(ctx context.Context, q *request) (answer, error) {

@@ -3,6 +3,7 @@ package ecsapi
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/keypair/ecsapi/signature"
@@ -23,6 +24,9 @@ func (a *API) authenticate(ctx context.Context, q *request) (usedNonce, error) {
 	claim, err := q.claim()
 	if err != nil {
 		return usedNonce{}, err
+	}
+	if !isNonce(claim.Nonce) {
+		return usedNonce{}, incompleteSignature(claim.StringToSign)
 	}
 	key, err := a.region.AccessKey(ctx, claim.AccessKeyID)
 	if err != nil {
@@ -49,6 +53,12 @@ func (a *API) authenticate(ctx context.Context, q *request) (usedNonce, error) {
 	return usedNonce{claim.Nonce, at.Add(window)}, nil
 }
 
+// isNonce takes what clients make: visible ASCII, which has one form only.
+func isNonce(text string) bool {
+	visible := func(r rune) bool { return r > ' ' && r < 0x7f }
+	return len(text) <= 128 && !strings.ContainsFunc(text, func(r rune) bool { return !visible(r) })
+}
+
 // claim reads the signature, of either version.
 func (q *request) claim() (signature.Claim, error) {
 	var claim signature.Claim
@@ -70,7 +80,7 @@ func (q *request) claim() (signature.Claim, error) {
 
 func doesNotMatch(claim signature.Claim) *Error {
 	if claim.Version == signature.V3 {
-		return signatureDoesNotMatchV3(claim.StringToSign)
+		return signatureDoesNotMatchV3(claim.StringToSign, claim.CanonicalRequest)
 	}
 	return signatureDoesNotMatchV1(claim.StringToSign)
 }

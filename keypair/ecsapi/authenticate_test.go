@@ -2,6 +2,9 @@ package ecsapi
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -11,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/latchkey-ssh/latchkey/keypair/ecsapi/signature"
 	"github.com/latchkey-ssh/latchkey/keypair/memstore"
@@ -39,6 +44,50 @@ func TestWrongSecretIsToldWhatWasToBeSigned(t *testing.T) {
 		}
 		if strings.Contains(message, w.key.Secret) {
 			t.Errorf("%s: the message tells the secret", s.name)
+		}
+	}
+}
+
+// TestMismatchOfV3IsToldTheCanonicalRequest in one line, beside a message that is ECS's to the letter.
+func TestMismatchOfV3IsToldTheCanonicalRequest(t *testing.T) {
+	w := newWorld(t)
+	for _, s := range styles[3:] {
+		r := s.build(params("DescribeKeyPairs", "KeyPairName", "a*~ +/中"), signature.AccessKey{ID: w.key.ID, Secret: "wrong"}, time.Now(), "n")
+		_, body := w.do(r)
+		quoted, ok := strings.CutPrefix(body["Recommend"].(string), "Compare with the canonical request here: ")
+		var canonical string
+		if err := json.Unmarshal([]byte(quoted), &canonical); err != nil || !ok {
+			t.Fatalf("%s: %v: %v", s.name, err, body["Recommend"])
+		}
+		if !strings.HasPrefix(canonical, r.Method+"\n/\n") || !strings.Contains(canonical, "\nhost:example.com\n") {
+			t.Errorf("%s: canonical request %q", s.name, canonical)
+		}
+		sum := sha256.Sum256([]byte(canonical))
+		want := "Specified signature does not match our calculation. server StringToSign is [ACS3-HMAC-SHA256\n" + hex.EncodeToString(sum[:]) + "]"
+		if diff := cmp.Diff(want, body["Message"]); diff != "" {
+			t.Errorf("%s: %s", s.name, diff)
+		}
+	}
+}
+
+// TestCanonicalRequestIsNotToldAlways: one that is long, or that may hold what is not the caller's (a header put in
+// on the way) or not to be repeated (a token).
+func TestCanonicalRequestIsNotToldAlways(t *testing.T) {
+	w := newWorld(t)
+	wrongKey := signature.AccessKey{ID: w.key.ID, Secret: "wrong"}
+	token := wrongKey
+	token.SecurityToken = "session-token"
+	alsoSigned := styles[3].build(params("DescribeRegions"), wrongKey, time.Now(), "n")
+	alsoSigned.Header.Set("Authorization", strings.Replace(alsoSigned.Header.Get("Authorization"), "SignedHeaders=host;", "SignedHeaders=cookie;host;", 1))
+	alsoSigned.Header.Set("Cookie", "session=1")
+	for name, r := range map[string]*http.Request{
+		"long":                  styles[3].build(params("DescribeRegions", "x", strings.Repeat("x", 4096)), wrongKey, time.Now(), "n"),
+		"with a token":          styles[3].build(params("DescribeRegions"), token, time.Now(), "n"),
+		"of another's header":   alsoSigned,
+		"V1, which has another": styles[0].build(params("DescribeRegions"), wrongKey, time.Now(), "n"),
+	} {
+		if _, body := w.do(r); body["Code"] != "SignatureDoesNotMatch" || body["Recommend"] != explained {
+			t.Errorf("%s: %v: %v", name, body["Code"], body["Recommend"])
 		}
 	}
 }

@@ -63,23 +63,44 @@ func missingPart(parameter, name string) *Error {
 func incompleteSignature(stringToSign string) *Error {
 	return &Error{
 		Status: http.StatusBadRequest, Code: "IncompleteSignature",
-		Message: "The request signature does not conform to Aliyun standards. server string to sign is:" + stringToSign,
+		Message: "The request signature does not conform to Aliyun standards. server string to sign is:" + told(stringToSign),
 	}
+}
+
+// told is a string to sign as far as a stranger is told of it: one that is long would have the answer be
+// longer than the question.
+func told(stringToSign string) string {
+	if len(stringToSign) > maxTold {
+		return ""
+	}
+	return stringToSign
 }
 
 // signatureDoesNotMatchV1 ends with the string to sign: the Go SDK compares what is behind the colon.
 func signatureDoesNotMatchV1(stringToSign string) *Error {
 	return &Error{
 		Status: http.StatusBadRequest, Code: "SignatureDoesNotMatch",
-		Message: "Specified signature is not matched with our calculation. server string to sign is:" + stringToSign,
+		Message: "Specified signature is not matched with our calculation. server string to sign is:" + told(stringToSign),
 	}
 }
 
-func signatureDoesNotMatchV3(stringToSign string) *Error {
-	return &Error{
+// How long a canonical request, and a string to sign, may be that is told, in bytes.
+const (
+	maxCanonicalRequest = 4 << 10
+	maxTold             = 16 << 10
+)
+
+// signatureDoesNotMatchV3 tells the canonical request beside the message, in which there is only a hash of it: on
+// one line, as a JSON string.
+func signatureDoesNotMatchV3(stringToSign, canonicalRequest string) *Error {
+	e := &Error{
 		Status: http.StatusBadRequest, Code: "SignatureDoesNotMatch",
 		Message: "Specified signature does not match our calculation. server StringToSign is [" + stringToSign + "]",
 	}
+	if canonicalRequest == "" || len(canonicalRequest) > maxCanonicalRequest {
+		return e
+	}
+	return e.because("Compare with the canonical request here: " + string(encode(canonicalRequest)))
 }
 
 func accessKeyNotFound() *Error {

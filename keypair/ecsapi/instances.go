@@ -14,15 +14,23 @@ func describeInstances(a *arguments) operation {
 	if a.text("InstanceIds") != "" {
 		filter.IDs = a.array("InstanceIds", maxInstancesInPage, instanceIDsNotSupported, instanceIDsNotSupported)
 	}
-	page := a.page(maxInstancesInPage)
+	part, inParts := a.part(filter)
+	page := Page{PageNumber: 1, PageSize: part.most}
+	if !inParts {
+		page = a.page(maxInstancesInPage)
+	}
 	return func(ctx context.Context, region *keypair.Region) (answer, error) {
 		found, err := region.Instances(ctx, filter)
 		if err != nil {
 			return nil, err
 		}
 		r := DescribeInstancesResponse{Page: page}
+		shown := pageOf(&r.Page, found)
+		if inParts {
+			shown, r.NextToken = part.of(found)
+		}
 		r.Instances.Instance = []Instance{}
-		for _, instance := range pageOf(&r.Page, found) {
+		for _, instance := range shown {
 			r.Instances.Instance = append(r.Instances.Instance, describedInstance(instance, region.ID()))
 		}
 		return &r, nil
@@ -34,7 +42,7 @@ func describedInstance(i keypair.Instance, region string) Instance {
 		InstanceAttributes: attributes(i, region), OSType: i.OSType, OSName: i.OSName,
 		MetadataOptions: MetadataOptions(i.Metadata),
 	}
-	d.ImageOptions.LoginAsNonRoot = i.LoginUser != "root"
+	d.ImageOptions.LoginAsNonRoot = i.LoginUser != "" && i.LoginUser != "root"
 	return d
 }
 

@@ -138,6 +138,21 @@ func TestInstancesAreDescribedInTheirShape(t *testing.T) {
 	}
 }
 
+// TestLoginIsNonRootOnlyWhereAUserIsNamed who is not root: without one the image decides, and that is root mostly.
+func TestLoginIsNonRootOnlyWhereAUserIsNamed(t *testing.T) {
+	w := newWorld(t)
+	for user, want := range map[string]bool{"": false, "root": false, "ecs-user": true} {
+		id := "i-user-" + user
+		if _, err := w.region.Register(t.Context(), keypair.Instance{ID: id, LoginUser: user}); err != nil {
+			t.Fatal(err)
+		}
+		got := w.instances("InstanceIds", `["`+id+`"]`)[0]["ImageOptions"]
+		if diff := cmp.Diff(any(map[string]any{"LoginAsNonRoot": want}), got); diff != "" {
+			t.Errorf("login user %q: %s", user, diff)
+		}
+	}
+}
+
 // TestRebootIsStartingUntilItRuns, and is refused meanwhile.
 func TestRebootIsStartingUntilItRuns(t *testing.T) {
 	w := newWorld(t)
@@ -229,7 +244,7 @@ func TestTagsComeAndGo(t *testing.T) {
 	for _, test := range []struct{ got, want string }{
 		{list("ResourceId.1", "tagged", "ResourceId.2", "none"), "keypair/tagged/new/2 keypair/tagged/old/1"},
 		{list("ResourceId.1", id), "keypair/" + id + "/new/2 keypair/" + id + "/old/1"},
-		{list("Tag.1.Key", "new"), "keypair/other/new/2 keypair/tagged/new/2 keypair/tagged/old/1"},
+		{list("Tag.1.Key", "new"), "keypair/tagged/new/2 keypair/tagged/old/1 keypair/other/new/2"},
 		{list("ResourceId.1", "none"), ""},
 	} {
 		if diff := cmp.Diff(test.want, test.got); diff != "" {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
@@ -158,6 +160,26 @@ func TestPagesHoldEachPairOnce(t *testing.T) {
 	if n := len(w.described(w.must("DescribeKeyPairs", "PageNumber", "2147483647", "PageSize", "50"))); n != 0 {
 		t.Errorf("%d on the last page of all", n)
 	}
+}
+
+// TestOldestPairComesFirst, to the nanosecond; those of one moment are in the order of their names.
+func TestOldestPairComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, name := range []string{"zz", "yy", "bb", "aa"} {
+			w.must("ImportKeyPair", "KeyPairName", name, "PublicKeyBody", ed25519Line)
+			if name != "bb" {
+				time.Sleep(time.Nanosecond)
+			}
+		}
+		var got []string
+		for _, pair := range w.described(w.must("DescribeKeyPairs")) {
+			got = append(got, pair["KeyPairName"].(string))
+		}
+		if diff := cmp.Diff([]string{"zz", "yy", "aa", "bb"}, got); diff != "" {
+			t.Error(diff)
+		}
+	})
 }
 
 func TestDeleteTakesAllOrNone(t *testing.T) {

@@ -142,6 +142,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("GET", `Action=AttachKeyPair&InstanceIds=["i-a"]&KeyPairName=ab&RegionId=cn-test`, "", "", true)
 	f.Add("POST", "Action=TagResources&ResourceType=keypair&ResourceId.1=ab&Tag.1.Key=a&RegionId=cn-test", "", "", true)
 	f.Add("GET", "Action=DescribeInstances&PageSize=100&PageNumber=2147483647&RegionId=cn-test", "", "", true)
+	f.Add("GET", "Action=DescribeInstances&MaxResults=1&NextToken=AAAA&RegionId=cn-test", "", "", true)
 	f.Add("GET", "a=%", "", "ACS3-HMAC-SHA256 Credential=a,SignedHeaders=host,Signature=b", false)
 	f.Add("GET", "Action=RebootInstances&InstanceId.99999999999=x&RegionId=cn-test", "", "", true)
 	w := newWorld(f)

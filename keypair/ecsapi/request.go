@@ -5,7 +5,12 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/latchkey-ssh/latchkey/keypair/ecsapi/signature"
 )
 
 // MaxHeaderBytes is what an http.Server that serves the API should let in: the longest address and the
@@ -17,6 +22,8 @@ const (
 	maxAddress = 256 << 10 // a hundred of the longest names, percent-encoded, fit
 	maxBody    = 256 << 10
 	maxDropped = 2 << 20 // see readBody
+
+	maxParameters = 1000 // of the query, and of the form
 )
 
 // request is a request as far as it is understood.
@@ -89,6 +96,9 @@ func readBody(body io.Reader) ([]byte, error) {
 // parseForm reads parameters, each of which may be there once: with two values there would be
 // one that is signed and one that is used.
 func parseForm(where, text string) (map[string]string, error) {
+	if strings.Count(text, "&") >= maxParameters {
+		return nil, malformedRequest("the " + where + " has too many parameters")
+	}
 	values, err := url.ParseQuery(text)
 	if err != nil {
 		return nil, malformedRequest("the " + where + " is not percent-encoded as it should be")
@@ -103,12 +113,37 @@ func parseForm(where, text string) (map[string]string, error) {
 	return parameters, nil
 }
 
-// header is a value that V3 sends as a header and V1 as a parameter.
+// header is a value that V3 sends as a header and V1 as a parameter. V1 signs no header: one that comes with it
+// does not count, as anybody may have put it there.
 func (q *request) header(name, parameter string) string {
-	if value := q.Header.Get(name); value != "" {
+	if value := q.Header.Get(name); value != "" && signature.IsV3(q.Request) {
 		return value
 	}
 	return q.parameters[parameter]
+}
+
+var actionName = regexp.MustCompile(`^[A-Za-z]{1,64}$`)
+
+// asked is the action that is asked for, whether there is one of that name or not, for the log; empty where it
+// is none that could be.
+func (q *request) asked() string {
+	name := q.header("x-acs-action", "Action")
+	if name == "" {
+		name = q.query["Action"] // of a request that could not be read whole
+	}
+	if !actionName.MatchString(name) {
+		return ""
+	}
+	return name
+}
+
+// peer is the address that a request comes from: of the client or of a proxy.
+func (q *request) peer() string {
+	from, err := netip.ParseAddrPort(q.RemoteAddr)
+	if err != nil {
+		return q.RemoteAddr
+	}
+	return from.Addr().String()
 }
 
 // lookUp finds the action that is asked for.

@@ -11,9 +11,9 @@ import (
 // explained is where all codes are.
 const explained = "https://github.com/latchkey-ssh/latchkey/blob/main/docs/API.md#errors"
 
-// sendError answers with a refusal and returns its status. What has no name on the wire is logged: it is ours
+// sendError answers with a refusal and returns it. What has no name on the wire is logged: it is ours
 // to mend, not the caller's.
-func (a *API) sendError(w http.ResponseWriter, q *request, err error) int {
+func (a *API) sendError(w http.ResponseWriter, q *request, err error) *Error {
 	e := refusal(q.known, err)
 	if e.Status == http.StatusInternalServerError && q.Context().Err() == nil {
 		a.log.Error("api request failed", "request_id", q.id, "action", q.known, "error", err)
@@ -25,7 +25,7 @@ func (a *API) sendError(w http.ResponseWriter, q *request, err error) int {
 		w.Header().Set("Allow", "GET, POST")
 	}
 	a.send(w, q, e.Status, &ErrorResponse{HostID: q.Host, Code: e.Code, Message: e.Message, Recommend: e.Recommend})
-	return e.Status
+	return e
 }
 
 // completer is an answer with something that encoding/json must not see, because it would keep it.
@@ -47,12 +47,13 @@ func (a *API) send(w http.ResponseWriter, q *request, status int, result answer)
 	_, _ = w.Write(body) // a caller that has gone needs no answer
 }
 
-// encode keeps &, < and > as they are: an answer is no HTML, and a string to sign is to be read.
-func encode(result answer) []byte {
+// encode is JSON on one line. It keeps &, < and > as they are: an answer is no HTML, and a string to sign is to be
+// read.
+func encode(v any) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(result); err != nil {
+	if err := encoder.Encode(v); err != nil {
 		panic(err) // the answers are strings and numbers
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))

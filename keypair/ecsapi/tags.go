@@ -69,7 +69,7 @@ func untagResources(a *arguments) operation {
 	}
 }
 
-// listTagResources tells all at once: there are no more than 500 key pairs.
+// listTagResources tells all at once, since ECS's has no MaxResults and there are no more than 500 key pairs.
 func listTagResources(a *arguments) operation {
 	pairs, tags := a.resources(), a.tags()
 	if len(pairs) == 0 && len(tags) == 0 {

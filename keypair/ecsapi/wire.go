@@ -89,7 +89,7 @@ type BindingResult struct {
 type DescribeInstancesResponse struct {
 	Response
 	Page
-	NextToken string // empty: there are pages instead
+	NextToken string // for the next part, where MaxResults or NextToken asked for one and there is more; else empty
 	Instances struct{ Instance []Instance }
 }
 

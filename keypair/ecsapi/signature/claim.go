@@ -45,6 +45,11 @@ type Claim struct {
 	Time         string // as it is written; see ParseTime
 	StringToSign string // what the verifier holds to be signed
 
+	// CanonicalRequest is what V3's StringToSign has the hash of, for people to compare. It is
+	// empty where it holds what should not be repeated: a security token, or a header that need not be signed, which
+	// something on the way may have put in.
+	CanonicalRequest string
+
 	signature string
 }
 

@@ -31,7 +31,7 @@ func SignV3(r *http.Request, body []byte, key AccessKey, now time.Time, nonce st
 	}
 	r.URL.RawQuery = EncodeAll(query)
 	signed := headersToSign(r)
-	signature := sign(V3, key.Secret, stringToSignV3(r, r.URL.RawQuery, signed, body))
+	signature := sign(V3, key.Secret, stringToSignV3(canonicalRequest(r, r.URL.RawQuery, signed, body)))
 	r.Header.Set("Authorization", scheme+
 		" Credential="+key.ID+",SignedHeaders="+strings.Join(signed, ";")+",Signature="+signature)
 }
@@ -55,12 +55,24 @@ func ReadV3(r *http.Request, query map[string]string, body []byte) (Claim, error
 			return claim, &part
 		}
 	}
-	claim.Time, claim.Nonce = r.Header.Get("x-acs-date"), r.Header.Get("x-acs-signature-nonce")
-	claim.StringToSign = stringToSignV3(r, EncodeAll(query), signed, body)
+	claim.Time, claim.Nonce = headerValue(r, "x-acs-date"), headerValue(r, "x-acs-signature-nonce")
+	canonical := canonicalRequest(r, EncodeAll(query), signed, body)
+	claim.StringToSign = stringToSignV3(canonical)
 	if !coverAll(r, signed) {
 		return claim, ErrIncomplete
 	}
+	if repeatable(r, signed) {
+		claim.CanonicalRequest = canonical
+	}
 	return claim, nil
+}
+
+// repeatable tells whether the headers that are signed are the caller's own and no secret.
+func repeatable(r *http.Request, signed []string) bool {
+	own := headersToSign(r)
+	return !slices.ContainsFunc(signed, func(name string) bool {
+		return name == "x-acs-security-token" || !slices.Contains(own, name)
+	})
 }
 
 // parseAuthorization reads "ACS3-HMAC-SHA256 Credential=…,SignedHeaders=a;b,Signature=…".
@@ -116,7 +128,11 @@ func headersToSign(r *http.Request) []string {
 	return names
 }
 
-func stringToSignV3(r *http.Request, query string, signed []string, body []byte) string {
+func stringToSignV3(canonicalRequest string) string {
+	return scheme + "\n" + hash([]byte(canonicalRequest))
+}
+
+func canonicalRequest(r *http.Request, query string, signed []string, body []byte) string {
 	var headers strings.Builder
 	for _, name := range signed {
 		headers.WriteString(name + ":" + headerValue(r, name) + "\n")
@@ -125,17 +141,17 @@ func stringToSignV3(r *http.Request, query string, signed []string, body []byte)
 	if path == "" {
 		path = "/"
 	}
-	canonical := strings.Join([]string{
+	return strings.Join([]string{
 		r.Method, path, query, headers.String(), strings.Join(signed, ";"), hash(body),
 	}, "\n")
-	return scheme + "\n" + hash([]byte(canonical))
 }
 
-// headerValue is a header as it is signed. The host is not among a request's headers in Go.
+// headerValue is a header as it is signed, and so the only form in which it may be used: what is
+// trimmed is not signed. It is what HTTP takes for white space (RFC 9110 section 5.5), and no more. The host is not among a request's headers in Go.
 func headerValue(r *http.Request, name string) string {
 	switch {
 	case name != "host":
-		return strings.TrimSpace(r.Header.Get(name))
+		return strings.Trim(r.Header.Get(name), " \t")
 	case r.Host != "":
 		return r.Host
 	}
