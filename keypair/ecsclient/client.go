@@ -130,11 +130,7 @@ func (c *Client) call(ctx context.Context, action string, parameters url.Values,
 	return nil
 }
 
-// ErrNoAnswer is in the error of a request that may have been carried out: it was sent, and no
-// answer came.
-var ErrNoAnswer = errors.New("no answer came")
-
-// send makes one request and returns the answer, whatever it is.
+// send makes one request and returns the answer, whatever it is. Without one the error is a *NetworkError.
 func (c *Client) send(ctx context.Context, action string, parameters url.Values) (status int, body []byte, err error) {
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
@@ -142,6 +138,7 @@ func (c *Client) send(ctx context.Context, action string, parameters url.Values)
 	if err != nil {
 		return 0, nil, err
 	}
+	began := time.Now()
 	response, err := c.http.Do(request)
 	if err == nil {
 		defer response.Body.Close()
@@ -156,10 +153,10 @@ func (c *Client) send(ctx context.Context, action string, parameters url.Values)
 	if errors.As(err, &inURL) {
 		err = inURL.Err
 	}
-	if connected.Load() {
-		err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
+	return 0, nil, &NetworkError{
+		Action: action, Host: c.endpoint.Host, Plain: c.endpoint.Scheme == "http",
+		Sent: connected.Load(), Waited: time.Since(began), Err: err,
 	}
-	return 0, nil, fmt.Errorf("%s at %s: %w", action, c.endpoint.Host, err)
 }
 
 func (c *Client) request(ctx context.Context, action string, parameters url.Values) (*http.Request, error) {

@@ -1,11 +1,14 @@
 package ecsclient
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -16,7 +19,15 @@ type Error struct {
 	Message    string // in the service's words
 	RequestID  string
 	HTTPStatus int
+
+	speaksTLS bool
 }
+
+// ErrSpeaksTLS is in the error of a request in plain HTTP, when the service says that it wants TLS.
+var ErrSpeaksTLS = errors.New("the service speaks TLS")
+
+// Is tells of ErrSpeaksTLS.
+func (e *Error) Is(target error) bool { return e.speaksTLS && target == ErrSpeaksTLS }
 
 func (e *Error) Error() string {
 	if e.Code == "" {
@@ -48,7 +59,63 @@ func readError(action string, status int, body []byte) error {
 	if json.Unmarshal(body, &answer) == nil {
 		refused.Code, refused.Message, refused.RequestID = string(answer.Code), string(answer.Message), string(answer.RequestId)
 	}
+	refused.speaksTLS = refused.Code == "" && status == http.StatusBadRequest && wantsTLS(body)
 	return refused
+}
+
+// tlsDemands are what Go, nginx and Apache answer to plain HTTP at a port for TLS.
+var tlsDemands = []string{"HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "plain HTTP to an SSL-enabled"}
+
+func wantsTLS(body []byte) bool {
+	for _, demand := range tlsDemands {
+		if bytes.Contains(body, []byte(demand)) {
+			return true
+		}
+	}
+	return false
+}
+
+// ErrNoAnswer is in the error of a request that may have been carried out: it was sent, and no
+// answer came.
+var ErrNoAnswer = errors.New("no answer came")
+
+// NetworkError is that of a request that got no answer.
+type NetworkError struct {
+	Action string
+	Host   string        // HOST[:PORT] of the endpoint
+	Plain  bool          // it was asked in HTTP without TLS
+	Sent   bool          // a connection was there: then the error is an ErrNoAnswer too
+	Waited time.Duration // from the request on
+	Err    error
+}
+
+// Is tells of ErrNoAnswer.
+func (e *NetworkError) Is(target error) bool { return e.Sent && target == ErrNoAnswer }
+func (e *NetworkError) Unwrap() error        { return e.Err }
+
+func (e *NetworkError) Error() string { return e.Action + " at " + e.Host + ": " + e.reason() }
+
+// reason has words of its own for what net/http says of contexts.
+func (e *NetworkError) reason() string {
+	reason := e.Err.Error()
+	switch {
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return fmt.Sprintf("no answer within %v s", wholeSeconds(e.Waited).Seconds())
+	case errors.Is(e.Err, context.Canceled):
+		reason = "interrupted"
+	}
+	if e.Sent {
+		reason = ErrNoAnswer.Error() + ": " + reason
+	}
+	return reason
+}
+
+// wholeSeconds leaves out what came on top of a limit, which nobody sets to less than milliseconds.
+func wholeSeconds(d time.Duration) time.Duration {
+	if d < time.Second {
+		return d.Truncate(time.Millisecond)
+	}
+	return d.Truncate(time.Second)
 }
 
 // passing tells whether the same request may be answered in a moment.

@@ -53,6 +53,9 @@ func addNewFlags(cmd *cobra.Command, group *string, tags *[]string) {
 
 // newPair checks what a key pair is to begin with, before anything is asked of the service.
 func newPair(name, group string, tags []string) (ecsclient.NewKeyPair, error) {
+	if err := checkExact(name); err != nil {
+		return ecsclient.NewKeyPair{}, err
+	}
 	if err := keypair.CheckName(name); err != nil {
 		return ecsclient.NewKeyPair{}, cli.UsageError{Err: err}
 	}
@@ -95,14 +98,17 @@ func (d *desk) create(ctx context.Context, name string, c creation) error {
 	if err != nil {
 		return err
 	}
-	sha256, err := keepPrivateKey(ctx, keep, created, c.keyType)
+	public, err := keepPrivateKey(ctx, keep, created, c.keyType)
 	if err != nil {
 		return undo(ctx, client, name, err)
 	}
 	if c.out == "-" {
 		d.stdout = d.stderr
 	}
-	return d.showMade(made{Name: name, ID: created.ID, MD5: created.Fingerprint, SHA256: sha256, File: keep.name()})
+	return d.showMade(made{
+		Name: name, ID: created.ID, Type: public.Type(), MD5: created.Fingerprint, SHA256: ssh.FingerprintSHA256(public),
+		File: keep.name(),
+	})
 }
 
 // grace is how long the answer to a request that makes something is waited for after an interruption: with the answer
@@ -132,20 +138,20 @@ func perhapsDone(err error) bool {
 	return errors.Is(err, ecsclient.ErrNoAnswer) || errors.As(err, &refused) && refused.HTTPStatus >= http.StatusInternalServerError
 }
 
-// keepPrivateKey stores the private key, if it is what was asked for, and returns its fingerprint.
-func keepPrivateKey(ctx context.Context, keep keeper, created *ecsclient.Created, keyType string) (sha256 string, err error) {
+// keepPrivateKey stores the private key, if it is what was asked for, and returns its public half.
+func keepPrivateKey(ctx context.Context, keep keeper, created *ecsclient.Created, keyType string) (ssh.PublicKey, error) {
 	defer clear(created.PrivateKey)
 	if ctx.Err() != nil {
-		return "", errors.New("interrupted")
+		return nil, errors.New("interrupted")
 	}
 	key, err := ssh.ParsePrivateKey(created.PrivateKey)
 	if err != nil {
-		return "", errors.New("read the private key in the answer: it is no private key in PEM")
+		return nil, errors.New("read the private key in the answer: it is no private key in PEM")
 	}
 	if kind := key.PublicKey().Type(); !strings.Contains(kind, keyType) {
-		return "", fmt.Errorf("the service made a key of type %s: it knows no --type %s (make one with ssh-keygen, and import it)", kind, keyType)
+		return nil, fmt.Errorf("the service made a key of type %s: it knows no --type %s (make one with ssh-keygen, and import it)", kind, keyType)
 	}
-	return ssh.FingerprintSHA256(key.PublicKey()), keep.write(created.PrivateKey)
+	return key.PublicKey(), keep.write(created.PrivateKey)
 }
 
 // undoTime bounds how long the deletion of a key pair that cannot be kept may take.
@@ -166,11 +172,13 @@ func undo(ctx context.Context, client *ecsclient.Client, name string, reason err
 
 // made is a new key pair as JSON.
 type made struct {
-	Name   string `json:"name"`
-	ID     string `json:"id,omitempty"`
-	MD5    string `json:"md5"`
-	SHA256 string `json:"sha256,omitempty"`
-	File   string `json:"file,omitempty"`
+	Name        string       `json:"name"`
+	ID          string       `json:"id,omitempty"`
+	Type        string       `json:"type"`
+	MD5         string       `json:"md5"`
+	SHA256      string       `json:"sha256,omitempty"`
+	Certificate *certificate `json:"certificate,omitempty"`
+	File        string       `json:"file,omitempty"`
 }
 
 func (d *desk) showMade(m made) error {
@@ -181,7 +189,16 @@ func (d *desk) showMade(m made) error {
 		fmt.Fprintln(d.stdout, plain(m.Name))
 		return nil
 	}
+	valid := ""
+	if m.Certificate != nil {
+		valid = m.Certificate.validity(time.Now())
+	}
 	return d.card([][2]string{
-		{"key pair", m.Name}, {"md5", m.MD5}, {"sha256", m.SHA256}, {"private key", m.File},
+		{"key pair", m.Name},
+		{"type", spokenType(m.Type)},
+		{"md5", m.MD5},
+		{"sha256", m.SHA256},
+		{"valid", valid},
+		{"private key", m.File},
 	})
 }

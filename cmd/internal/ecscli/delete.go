@@ -22,9 +22,9 @@ func (d *desk) deleteCommand() *cobra.Command {
 	yes := false
 	cmd := d.command(verb{
 		use: "delete NAME...", short: "Delete key pairs",
-		long: `delete deletes key pairs that are bound to no instance. In NAME, * at the beginning or the
-end stands for any characters: what that means is shown and has to be confirmed, on a
-terminal or by --yes.`,
+		long: `delete deletes key pairs that are bound to no instance. Who writes a name in full is not
+asked. In NAME, * at the beginning or the end stands for any characters: what that means
+is shown and has to be confirmed, on a terminal or by --yes.`,
 		example: "  latchkey keypair delete web\n  latchkey keypair delete 'test-*' --yes",
 		args:    cobra.MinimumNArgs(1), complete: d.completePairs(0),
 		run: func(ctx context.Context, args []string) error { return d.delete(ctx, args, yes) },

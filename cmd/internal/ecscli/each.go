@@ -1,6 +1,7 @@
 package ecscli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 type work struct {
 	done  string   // what is said of each: "attached"
 	batch int      // how many go into one request
+	note  string   // for a person, once, when something was changed
 	codes []string // of refusals that are about one of them, and not about the request
 
 	// do does it. An error ends the work; what is known of single ones is returned beside it.
@@ -22,17 +24,25 @@ type work struct {
 
 // outcome is what became of one of them.
 type outcome struct {
-	thing string
-	err   error // nil when it was done
+	thing    string
+	err      error  // nil when it was done
+	said     string // of it, in the place of work.done
+	changed  *bool  // nil where that is not known
+	replaced string // what was in its place before
 }
 
 // result is an outcome as JSON.
 type result struct {
-	Name    string `json:"name"`
-	OK      bool   `json:"ok"`
-	Code    string `json:"code,omitempty"`
-	Message string `json:"message,omitempty"`
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Changed  *bool  `json:"changed,omitempty"` // of bindings, if it is known
+	Replaced string `json:"replaced,omitempty"`
+	Code     string `json:"code,omitempty"`
+	Message  string `json:"message,omitempty"`
 }
+
+// changedSomething tells whether it was done, and was not so before as far as that is known.
+func (r result) changedSomething() bool { return r.OK && (r.Changed == nil || *r.Changed) }
 
 // each does the work and says of each thing what became of it. One that is refused does not keep the others from being
 // done; any other error ends the work.
@@ -42,8 +52,11 @@ func (d *desk) each(ctx context.Context, things []string, w work) error {
 	err := w.overAll(ctx, things, func(o outcome) {
 		r := resultOf(o)
 		results = append(results, r)
-		d.say(r, w.done)
+		d.say(r, cmp.Or(o.said, w.done))
 	})
+	if w.note != "" && d.format == asTable && slices.ContainsFunc(results, result.changedSomething) {
+		fmt.Fprintf(d.stderr, "latchkey: %s\n", w.note)
+	}
 	if d.format == asJSON {
 		if err := d.printJSON(struct {
 			Results []result `json:"results"`
@@ -72,7 +85,7 @@ func (w work) overAll(ctx context.Context, things []string, report func(outcome)
 			one.batch = 1
 			err = one.overAll(ctx, batch, report)
 		case err != nil && isAny(err, w.codes):
-			outcomes, err = []outcome{{batch[0], err}}, nil
+			outcomes, err = []outcome{{thing: batch[0], err: err}}, nil
 		}
 		for _, one := range outcomes {
 			report(one)
@@ -107,7 +120,7 @@ func resultOf(o outcome) result {
 	var refused *ecsclient.Error
 	switch {
 	case o.err == nil:
-		return result{Name: o.thing, OK: true}
+		return result{Name: o.thing, OK: true, Changed: o.changed, Replaced: o.replaced}
 	case errors.As(o.err, &refused):
 		return result{Name: o.thing, Code: refused.Code, Message: refused.Message}
 	}

@@ -101,13 +101,27 @@ func (d *desk) command(v verb) *cobra.Command {
 		Use: v.use, Short: v.short, Long: v.long, Example: v.example,
 		Args: v.checkArgs, ValidArgsFunction: v.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d.stdin, d.stdout, d.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			if d.json {
-				d.format = asJSON
+			out := &output{to: cmd.OutOrStdout()}
+			d.stdin, d.stdout, d.stderr = cmd.InOrStdin(), out, cmd.ErrOrStderr()
+			err := d.chooseFormat(cmd.Flags().Changed("output"))
+			if err == nil {
+				err = v.run(cmd.Context(), args)
 			}
-			return d.finish(cmd.Context(), v.run(cmd.Context(), args))
+			return d.finish(cmd.Context(), out.check(err))
 		},
 	}
+}
+
+// chooseFormat puts --json and --output together.
+func (d *desk) chooseFormat(outputGiven bool) error {
+	if !d.json {
+		return nil
+	}
+	if outputGiven && d.format != asJSON {
+		return cli.UsageError{Err: fmt.Errorf("--json and --output %s: want one of them", d.format)}
+	}
+	d.format = asJSON
+	return nil
 }
 
 // checkArgs is cobra's check, whose words do not say what is missing.

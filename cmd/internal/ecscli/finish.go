@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 	"github.com/latchkey-ssh/latchkey/keypair/ecsclient"
@@ -71,6 +73,7 @@ var hints = []struct{ code, hint string }{
 	{"KeyPair.AlreadyExist", "choose another name, or delete that one first: latchkey keypair delete"},
 	{"InvalidKeyPairName.NotFound", "latchkey keypair list shows the key pairs of the region"},
 	{"InvalidKeyPair.NotFound", "latchkey keypair list shows the key pairs of the region"},
+	{"InvalidResourceId.NotFound", "latchkey keypair list shows the key pairs of the region"}, // of tags
 	{"InvalidRegionId", "the endpoint does not serve this region: see --region"},
 	{"QuotaExceed.KeyPair", "delete key pairs that are not in use: latchkey keypair list --long shows where they are bound"},
 	{"InvalidParameter.KeypairAlreadyAttachedInstance", "detach it first: latchkey keypair detach --all NAME"},
@@ -89,22 +92,43 @@ func hint(err error) string {
 		}
 	}
 	var refused *ecsclient.Error
-	if errors.As(err, &refused) && refused.Code == "" {
-		return "is the endpoint right? see --endpoint"
-	}
-	return networkHint(err)
-}
-
-func networkHint(err error) string {
-	var unknownAuthority x509.UnknownAuthorityError
-	var network net.Error
+	var lost *ecsclient.NetworkError
 	switch {
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return "the endpoint speaks plain HTTP: write it with http://"
-	case errors.As(err, &unknownAuthority):
-		return "the endpoint's certificate comes from an authority that is not known here: SSL_CERT_FILE names a file of those to trust"
-	case errors.As(err, &network):
-		return "is the endpoint right, and does its service run? see --endpoint"
+	case errors.Is(err, ecsclient.ErrSpeaksTLS):
+		return speaksTLS
+	case errors.As(err, &refused) && refused.Code == "":
+		return "is the endpoint right? see --endpoint"
+	case errors.As(err, &lost):
+		return networkHint(lost)
 	}
 	return ""
+}
+
+const speaksTLS = "the endpoint speaks TLS: write it with https://"
+
+// networkHint is for a request without an answer.
+func networkHint(lost *ecsclient.NetworkError) string {
+	var unknownAuthority x509.UnknownAuthorityError
+	switch {
+	case errors.Is(lost, context.Canceled):
+		return ""
+	case strings.Contains(lost.Error(), "server gave HTTP response to HTTPS client"):
+		return "the endpoint speaks plain HTTP: write it with http://"
+	case strings.Contains(lost.Error(), `malformed HTTP response "\x15\x03`): // an alert (RFC 8446 section 6)
+		return speaksTLS
+	case errors.As(lost, &unknownAuthority):
+		return "the endpoint's certificate comes from an authority that is not known here: SSL_CERT_FILE names a file of those to trust"
+	case lost.Plain && (errors.Is(lost, syscall.ECONNRESET) || errors.Is(lost, io.EOF)):
+		// What a service for TLS says of plain HTTP is lost when it hangs up at once.
+		return "is the endpoint right, and does its service run? if it speaks TLS, write it with https://"
+	case isCloudsOwn(lost):
+		return "the cloud has no such region, or cannot be reached; a region of keypaird's is named by LATCHKEY_ECS_ENDPOINT or --endpoint: keypaird prints its address"
+	}
+	return "is the endpoint right, and does its service run? see --endpoint"
+}
+
+// isCloudsOwn tells whether the host that was not found is the one that is asked where no endpoint is set.
+func isCloudsOwn(lost *ecsclient.NetworkError) bool {
+	var lookup *net.DNSError
+	return errors.As(lost, &lookup) && lookup.Name == lost.Host && strings.HasSuffix(lost.Host, ".aliyuncs.com")
 }

@@ -55,15 +55,20 @@ func (d *desk) importKey(ctx context.Context, name, file, group string, tags []s
 	if err != nil {
 		return err
 	}
-	return d.showMade(made{Name: name, ID: created.ID, MD5: created.Fingerprint, SHA256: key.SHA256()})
+	return d.showMade(made{
+		Name: name, ID: created.ID, Type: key.Type, MD5: created.Fingerprint, SHA256: key.SHA256(),
+		Certificate: certificateIn(key.Line()),
+	})
 }
 
 // maxPublicKeyFile bounds what is read as a public key, in bytes: the longest RSA keys and certificates have less.
 const maxPublicKeyFile = 64 << 10
 
+const standardInput = "standard input"
+
 func (d *desk) readPublicKey(file string) ([]byte, error) {
 	if file == "-" {
-		return readAtMost(d.stdin, "standard input", maxPublicKeyFile)
+		return readAtMost(d.stdin, standardInput, maxPublicKeyFile)
 	}
 	return readSmall(file, maxPublicKeyFile)
 }
@@ -71,33 +76,59 @@ func (d *desk) readPublicKey(file string) ([]byte, error) {
 // privateKeyMarks are what private keys begin with, somewhere: PEM in all its kinds, and PuTTY's.
 var privateKeyMarks = []string{"PRIVATE KEY", "PuTTY-User-Key-File"}
 
-// publicKey is the one key in a file. Blank lines and comments beside it are left out.
+// foreignForms are those of public keys that other programs write, by what is in them and in no line of
+// authorized_keys, with what makes one line of them.
+var foreignForms = []struct{ mark, form, remedy string }{
+	{"---- BEGIN SSH2 PUBLIC KEY", "a public key in the form of RFC 4716", "ssh-keygen -i -f %s writes it as one line"},
+	{"-----BEGIN PUBLIC KEY", "a public key in the form of PKCS#8", "ssh-keygen -i -m PKCS8 -f %s writes it as one line"},
+	{"-----BEGIN RSA PUBLIC KEY", "a public key in the form of PKCS#1", "ssh-keygen -i -m PEM -f %s writes it as one line"},
+	{"\xff\xfe", "text in UTF-16", "iconv -f UTF-16 -t UTF-8 %s writes it as UTF-8"},
+	{"\xfe\xff", "text in UTF-16", "iconv -f UTF-16 -t UTF-8 %s writes it as UTF-8"},
+}
+
+// byteOrderMark is what some editors put before UTF-8.
+const byteOrderMark = "\ufeff"
+
+// publicKey is the one key in a file, "-" for standard input. Blank lines and comments beside it are left out.
 func publicKey(text []byte, file string) (keypair.PublicKey, error) {
-	for _, mark := range privateKeyMarks {
-		if bytes.Contains(text, []byte(mark)) {
-			return keypair.PublicKey{}, &explained{
-				fmt.Errorf("%s holds a private key: it stays here, nothing was sent", file),
-				"import the public half: ssh-keygen -y -f " + file + " | latchkey keypair import NAME -",
-			}
-		}
+	name := file
+	if file == "-" {
+		name, file = standardInput, "FILE"
 	}
-	if bytes.Contains(text, []byte("---- BEGIN SSH2 PUBLIC KEY")) {
-		return keypair.PublicKey{}, &explained{
-			fmt.Errorf("%s is a public key in the form of RFC 4716", file), "ssh-keygen -i -f " + file + " writes it as one line",
-		}
+	if err := checkForm(text, name, file); err != nil {
+		return keypair.PublicKey{}, err
 	}
 	var lines []string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(strings.TrimPrefix(string(text), byteOrderMark)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			lines = append(lines, line)
 		}
 	}
 	if len(lines) != 1 {
-		return keypair.PublicKey{}, fmt.Errorf("%s: want one public key on one line, found %d lines", file, len(lines))
+		return keypair.PublicKey{}, fmt.Errorf("%s: want one public key on one line, found %d lines", name, len(lines))
 	}
 	key, err := keypair.ParsePublicKey(lines[0], time.Now())
 	if err != nil {
-		return keypair.PublicKey{}, fmt.Errorf("%s: %w", file, err)
+		return keypair.PublicKey{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return key, nil
+}
+
+// checkForm refuses what is no line of authorized_keys, with what to do about it. name is for a person, and file for a
+// command line.
+func checkForm(text []byte, name, file string) error {
+	for _, mark := range privateKeyMarks {
+		if bytes.Contains(text, []byte(mark)) {
+			return &explained{
+				fmt.Errorf("%s holds a private key: it stays here, nothing was sent", name),
+				"import the public half: ssh-keygen -y -f " + file + " | latchkey keypair import NAME -",
+			}
+		}
+	}
+	for _, foreign := range foreignForms {
+		if bytes.Contains(text, []byte(foreign.mark)) {
+			return &explained{fmt.Errorf("%s is %s", name, foreign.form), fmt.Sprintf(foreign.remedy, file)}
+		}
+	}
+	return nil
 }

@@ -2,9 +2,12 @@ package ecscli
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 	"github.com/latchkey-ssh/latchkey/keypair/ecsclient"
 )
 
@@ -31,15 +34,33 @@ func (d *desk) instanceListCommand() *cobra.Command {
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&filter.KeyPairName, "keypair", "", "only those to which the key pair of this `name` is bound")
-	flags.StringVar(&filter.Status, "status", "", "only those in this `status`, such as Running")
+	flags.StringVar(&filter.Status, "status", "", "only those in this `status`: Pending, Starting, Running, Stopping or Stopped")
 	_ = cmd.RegisterFlagCompletionFunc("keypair", d.completePairs(0))
 	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(
-		[]string{"Pending", "Starting", "Running", "Stopping", "Stopped"}, cobra.ShellCompDirectiveNoFileComp))
+		statuses, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func (d *desk) instanceList(ctx context.Context, filter ecsclient.InstanceFilter) error {
-	client, err := d.settings.client(d.stderr)
+// statuses are those that an instance can have.
+var statuses = []string{"Pending", "Starting", "Running", "Stopping", "Stopped"}
+
+// statusNamed is the status of that name, in whatever case it is written.
+func statusNamed(text string) (string, error) {
+	for _, status := range statuses {
+		if strings.EqualFold(status, text) {
+			return status, nil
+		}
+	}
+	return "", cli.UsageError{Err: fmt.Errorf("--status %s: want Pending, Starting, Running, Stopping or Stopped", text)}
+}
+
+func (d *desk) instanceList(ctx context.Context, filter ecsclient.InstanceFilter) (err error) {
+	if filter.Status != "" {
+		if filter.Status, err = statusNamed(filter.Status); err != nil {
+			return err
+		}
+	}
+	client, err := d.clientFor(filter.KeyPairName)
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,9 @@ func (d *desk) listCommand() *cobra.Command {
 	cmd := d.command(verb{
 		use: "list [PATTERN]", short: "List key pairs",
 		long: `list shows the key pairs of the region, all pages of them. In PATTERN, * at the
-beginning or the end stands for any characters. --long adds the SHA256 fingerprint
-and to how many instances each is bound.`,
+beginning or the end stands for any characters. --long adds the type, which tells of a
+certificate, the SHA256 fingerprint, the resource group and to how many instances each is
+bound.`,
 		example: "  latchkey keypair list 'web*'\n  latchkey keypair list --tag team=shop --output name",
 		args:    cobra.MaximumNArgs(1), complete: d.completePairs(1),
 		run: func(ctx context.Context, args []string) error { return d.list(ctx, args, c) },
@@ -123,14 +124,14 @@ func (c choice) listing(pairs []shown) listing {
 		header: []string{"NAME", "MD5", "CREATED", "TAGS"},
 	}
 	if c.long {
-		l.header = []string{"NAME", "MD5", "SHA256", "CREATED", "BOUND", "GROUP", "TAGS"}
+		l.header = []string{"NAME", "TYPE", "MD5", "SHA256", "CREATED", "BOUND", "GROUP", "TAGS"}
 	}
 	for _, p := range pairs {
 		l.names = append(l.names, p.Name)
-		row := []string{p.Name, p.MD5, orDash(p.CreatedAt), orDash(tagList(p.Tags))}
+		row := []string{p.Name, p.MD5, orDash(minute(p.created)), orDash(tagList(p.Tags))}
 		if c.long {
 			row = []string{
-				p.Name, p.MD5, orDash(p.SHA256), orDash(p.CreatedAt), strconv.Itoa(len(p.Instances)),
+				p.Name, orDash(shortType(p.Type)), p.MD5, orDash(p.SHA256), orDash(minute(p.created)), strconv.Itoa(len(p.Instances)),
 				orDash(p.ResourceGroup), orDash(tagList(p.Tags)),
 			}
 		}
@@ -155,6 +156,22 @@ func collect[T any](all iter.Seq2[T, error]) ([]T, error) {
 func checkPattern(pattern string) error {
 	if inner := strings.TrimSuffix(strings.TrimPrefix(pattern, "*"), "*"); strings.Contains(inner, "*") {
 		return cli.UsageError{Err: fmt.Errorf("%s: * may stand at the beginning and at the end", pattern)}
+	}
+	return nil
+}
+
+// clientFor is a client for a command about one key pair, which a pattern does not name.
+func (d *desk) clientFor(pair string) (*ecsclient.Client, error) {
+	if err := checkExact(pair); err != nil {
+		return nil, err
+	}
+	return d.settings.client(d.stderr)
+}
+
+// checkExact refuses a pattern where one key pair is to be named.
+func checkExact(name string) error {
+	if strings.Contains(name, "*") {
+		return cli.UsageError{Err: fmt.Errorf("%s: no wildcards here: want the name of one key pair", name)}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package ecscli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"unicode"
 
 	"golang.org/x/term"
+
+	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 )
 
 // format is how an answer is shown.
@@ -38,6 +41,27 @@ func (f *format) Set(text string) error {
 	}
 	*f = format(text)
 	return nil
+}
+
+// output is standard output. It remembers when it could not be written, so that no single line has to be checked:
+// what is asked for is done all the same, and the command fails in the end.
+type output struct {
+	to     io.Writer
+	broken error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	o.broken = cmp.Or(o.broken, err)
+	return n, err
+}
+
+// check puts in the place of success, and of a failure that was spoken of, that the answer was not written.
+func (o *output) check(err error) error {
+	if o.broken != nil && (err == nil || errors.As(err, new(cli.ExitError))) {
+		return o.broken
+	}
+	return err
 }
 
 // listing is one answer in each form.
@@ -103,12 +127,18 @@ func orDash(text string) string {
 	return text
 }
 
-// minute is a time as ECS shows it.
-func minute(at time.Time) string {
+// minute is a time as ECS shows it, for tables.
+func minute(at time.Time) string { return timeText(at, "2006-01-02T15:04Z") }
+
+// timestamp is a time in the form of RFC 3339, with seconds, which programs read.
+func timestamp(at time.Time) string { return timeText(at, time.RFC3339) }
+
+// timeText is a time in UTC, "" for none.
+func timeText(at time.Time, layout string) string {
 	if at.IsZero() {
 		return ""
 	}
-	return at.UTC().Format("2006-01-02T15:04Z")
+	return at.UTC().Format(layout)
 }
 
 // terminal is the file behind a stream, if it is a terminal.

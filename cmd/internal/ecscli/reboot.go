@@ -70,7 +70,7 @@ func rebootAll(ctx context.Context, client *ecsclient.Client, ids []string, forc
 		if err != nil && !isAny(err, aboutInstances) {
 			return outcomes, err
 		}
-		outcomes = append(outcomes, outcome{id, err})
+		outcomes = append(outcomes, outcome{thing: id, err: err})
 	}
 	return outcomes, nil
 }
@@ -84,7 +84,8 @@ func (d *desk) waitFor(ctx context.Context, client *ecsclient.Client, outcomes [
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
 	for {
-		away, err := stillAway(ctx, client, outcomes)
+		away, stopped, err := stillAway(ctx, client, outcomes)
+		giveUp(outcomes, stopped, "did not come back: it is Stopped")
 		if err != nil {
 			giveUp(outcomes, unfinished(outcomes), "is restarting; whether it runs again could not be asked")
 			return err
@@ -119,21 +120,26 @@ func unfinished(outcomes []outcome) []string {
 	return ids
 }
 
-// stillAway are the ids of those that are to run again, and do not.
-func stillAway(ctx context.Context, client *ecsclient.Client, outcomes []outcome) ([]string, error) {
-	away := unfinished(outcomes)
+// stillAway are the ids of those that are to run again and do not, and of those of which that is not to be expected
+// any more: a restart goes from Starting to Running, and where it fails to Stopped.
+func stillAway(ctx context.Context, client *ecsclient.Client, outcomes []outcome) (away, stopped []string, err error) {
+	away = unfinished(outcomes)
 	if len(away) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for instance, err := range client.Instances(ctx, ecsclient.InstanceFilter{IDs: away}) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if instance.Status == "Running" {
-			away = slices.DeleteFunc(away, func(id string) bool { return id == instance.ID })
+		if instance.Status != "Running" && instance.Status != "Stopped" {
+			continue
+		}
+		away = slices.DeleteFunc(away, func(id string) bool { return id == instance.ID })
+		if instance.Status == "Stopped" {
+			stopped = append(stopped, instance.ID)
 		}
 	}
-	return away, nil
+	return away, stopped, nil
 }
 
 // giveUp says why of those that do not run again.

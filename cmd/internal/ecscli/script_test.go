@@ -2,8 +2,11 @@ package ecscli_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -89,10 +92,16 @@ func newRegion(env *testscript.Env) error {
 		region.Close()
 		_ = store.Close()
 	})
+	secure, err := serveTLS(env, s)
+	if err != nil {
+		return err
+	}
 	env.Values[serviceKey{}] = s
 	for name, value := range map[string]string{
 		"HOME":                            env.WorkDir,
 		"ENDPOINT":                        server.URL,
+		"ADDRESS":                         server.Listener.Addr().String(),
+		"TLS_ADDRESS":                     secure,
 		"KEY_ID":                          key.ID,
 		"SECRET":                          key.Secret,
 		"WRONG_SECRET":                    wrongSecret,
@@ -106,9 +115,20 @@ func newRegion(env *testscript.Env) error {
 	return writeInstanceIDs(filepath.Join(env.WorkDir, "sixty"))
 }
 
-// addInstances registers what the scripts speak of: i-01 to i-70, and one with Windows.
+// serveTLS serves the same by TLS, with a certificate that the script's authority.pem vouches for, and returns where.
+func serveTLS(env *testscript.Env, handler http.Handler) (address string, err error) {
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that hang up on it are what a script is about
+	server.StartTLS()
+	env.Defer(server.Close)
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	return server.Listener.Addr().String(), os.WriteFile(filepath.Join(env.WorkDir, "authority.pem"), authority, 0o644)
+}
+
+// addInstances registers what the scripts speak of: i-01 to i-70, one with Windows, one that is Stopped
+// and one that never comes back from a restart.
 func addInstances(region *keypair.Region) error {
-	instances := []keypair.Instance{{ID: "i-windows", OSType: keypair.Windows}, {ID: "i-stopped", Status: keypair.Stopped}}
+	instances := []keypair.Instance{{ID: "i-windows", OSType: keypair.Windows}, {ID: "i-stopped", Status: keypair.Stopped}, {ID: "i-broken"}}
 	for i := range 70 {
 		instances = append(instances, keypair.Instance{ID: fmt.Sprintf("i-%02d", i+1), Name: fmt.Sprintf("node%d", i+1)})
 	}
@@ -131,12 +151,15 @@ func writeInstanceIDs(file string) error {
 }
 
 // restart lasts until it was asked twice what has become of the instances.
-func (s *service) restart(ctx context.Context, _ keypair.Instance, _ bool) error {
+func (s *service) restart(ctx context.Context, instance keypair.Instance, _ bool) error {
 	for range 2 {
 		select {
 		case <-s.described:
 		case <-ctx.Done():
 		}
+	}
+	if instance.ID == "i-broken" {
+		return errors.New("its host is down")
 	}
 	return nil
 }
@@ -171,6 +194,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case "html":
 		_, _ = w.Write([]byte("<html>log in</html>"))
+	case "forbid": // like a policy that does not allow the action
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"Code":"Forbidden.RAM","Message":"not authorized","RequestId":"R"}`))
 	case "rsa": // like the cloud's own, which knows no other type of key
 		s.createRSA(w, r.URL.Query().Get("KeyPairName"))
 	}
@@ -198,7 +224,7 @@ func (s *service) createRSA(w http.ResponseWriter, name string) {
 
 func serviceCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: service well|hang|slow|lose|html|rsa [ACTION] or service awaits ACTION")
+		ts.Fatalf("usage: service well|hang|slow|lose|html|forbid|rsa [ACTION] or service awaits ACTION")
 	}
 	s := ts.Value(serviceKey{}).(*service)
 	if args[0] != "awaits" {

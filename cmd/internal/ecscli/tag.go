@@ -65,7 +65,7 @@ func (d *desk) untagCommand() *cobra.Command {
 
 // onPair does one thing to one key pair.
 func (d *desk) onPair(ctx context.Context, name, done string, do func(*ecsclient.Client) error) error {
-	client, err := d.settings.client(d.stderr)
+	client, err := d.clientFor(name)
 	if err != nil {
 		return err
 	}
