@@ -20,6 +20,10 @@ const (
 	hasty = time.Second
 	// lastRewatch bounds the pause before a watch that fails is tried again.
 	lastRewatch = 10 * time.Minute
+	// watchBurst watches may begin as soon as there is reason to, as when somebody
+	// binds, rebinds and unbinds; after those one in watchEvery.
+	watchBurst = 5
+	watchEvery = 15 * time.Second
 )
 
 // endpointWatch is how a live agent hears at once that the endpoint has news: a
@@ -27,8 +31,9 @@ const (
 // only. What is bound is always fetched, and the endpoint is polled as one without a
 // watch until this one has shown that it works: by news that were true, or by
 // waiting in vain for as long as it said. One that fails is tried again after
-// pauses that double, whatever way it fails, so that no endpoint can make its
-// agents ask it without end. It is the loop's alone, apart from what it holds.
+// pauses that double, whatever way it fails. One that always has news, true or not,
+// is held once in watchEvery, so that no endpoint can make its agents ask it, and
+// pass after pass, without end. It is the loop's alone, apart from what it holds.
 type endpointWatch struct {
 	side   network.Side
 	log    *slog.Logger
@@ -38,6 +43,7 @@ type endpointWatch struct {
 	worked bool             // since it last failed
 	faults int              // in a row
 	heard  time.Time        // when it last had news
+	spent  time.Time        // when watchBurst may begin at once again
 }
 
 // heldWatch is one that is waiting, or pausing before it does.
@@ -77,6 +83,7 @@ func (w *endpointWatch) news() <-chan struct{} {
 var (
 	errFalseNews  = errors.New("it told of news and there were none")
 	errMissedNews = errors.New("there were news and it did not tell")
+	errUnseenNews = errors.New("it told of news, and then there was no answer that counts")
 )
 
 // note takes in what the watch was worth, now that the endpoint was asked again.
@@ -103,9 +110,11 @@ func (w *endpointWatch) noteEnd(err error, before, seen metadata.Binding) {
 	switch {
 	case err != nil:
 		w.fail(err)
+	case seen.State == metadata.Unknown:
+		w.fail(errUnseenNews)
 	case saysTheSame(before, seen):
 		w.fail(errFalseNews)
-	case seen.State != metadata.Unknown:
+	default:
 		w.succeed()
 	}
 }
@@ -156,7 +165,7 @@ func (w *endpointWatch) begin(ctx context.Context, etag string) {
 	ctx, cancel := context.WithCancel(ctx)
 	held := &heldWatch{etag: etag, cancel: cancel, ended: make(chan struct{})}
 	w.held = held
-	from, pause := w.from, w.pause()
+	from, pause := w.from, max(w.pause(), w.spend())
 	w.group.Go(func() {
 		defer close(held.ended)
 		pauseFor(ctx, pause)
@@ -164,13 +173,22 @@ func (w *endpointWatch) begin(ctx context.Context, etag string) {
 	})
 }
 
-// pause is how long no watch is to begin. News that come meanwhile are told when
-// it begins.
+// pause is how long no watch is to begin because of how the last one ended. News that
+// come meanwhile are told when it begins.
 func (w *endpointWatch) pause() time.Duration {
 	if w.faults == 0 {
 		return time.Until(w.heard.Add(passGap))
 	}
 	return jittered(min(firstRetry<<min(w.faults-1, 16), lastRewatch))
+}
+
+// spend counts a watch, and returns how long it has to wait for those before it.
+func (w *endpointWatch) spend() time.Duration {
+	if now := time.Now(); w.spent.Before(now) {
+		w.spent = now
+	}
+	w.spent = w.spent.Add(watchEvery)
+	return time.Until(w.spent) - watchBurst*watchEvery
 }
 
 // wait returns when there is news, or why it cannot wait. Agents whose watches an

@@ -87,16 +87,23 @@ func tagged(etag string) metadata.Binding {
 func TestAWatchThatDoesNotWorkIsOnlyPolling(t *testing.T) {
 	t.Parallel()
 	const polls = 60
+	var told atomic.Bool
 	turn := 0
 	for name, test := range map[string]struct {
 		watch func(ctx context.Context, etag string) (bool, error)
-		etag  func() string
+		seen  func() metadata.Binding
 	}{
 		"fails at once":          {watch: func(context.Context, string) (bool, error) { return false, errors.New("reset") }},
 		"has none":               {watch: func(context.Context, string) (bool, error) { return false, metadata.ErrNoWatch }},
 		"nothing new, at once":   {watch: func(context.Context, string) (bool, error) { return false, nil }},
 		"news that are none":     {watch: func(context.Context, string) (bool, error) { return true, nil }},
-		"another ETag each time": {func(context.Context, string) (bool, error) { return true, nil }, func() string { turn++; return fmt.Sprint(turn) }},
+		"another ETag each time": {func(context.Context, string) (bool, error) { return true, nil }, func() metadata.Binding { turn++; return tagged(fmt.Sprint(turn)) }},
+		"news, then no answer": {func(context.Context, string) (bool, error) { told.Store(true); return true, nil }, func() metadata.Binding {
+			if told.Swap(false) {
+				return unknown()
+			}
+			return tagged("a")
+		}},
 		"hangs until given up": {watch: func(ctx context.Context, _ string) (bool, error) {
 			pauseFor(ctx, watchTime+5*time.Second)
 			return false, errors.New("no answer in time")
@@ -107,12 +114,12 @@ func TestAWatchThatDoesNotWorkIsOnlyPolling(t *testing.T) {
 			side := &newsroom{watch: test.watch}
 			f := newFollower(side)
 			f.follow(time.Hour, func() metadata.Binding {
-				if test.etag != nil {
-					return tagged(test.etag())
+				if test.seen != nil {
+					return test.seen()
 				}
 				return tagged("a")
 			})
-			if f.fetches < polls-5 || f.fetches > polls+25 || side.watched() > 25 || side.watched() == 0 {
+			if f.fetches < polls-5 || f.fetches > polls+35 || side.watched() > 25 || side.watched() == 0 {
 				t.Errorf("%s: %d fetches and %d watches in an hour, want about %d and a few", name, f.fetches, side.watched(), polls)
 			}
 			if f.watch.works() {
@@ -157,22 +164,80 @@ func TestAnEndpointThatHasNoWatchAnyMoreIsPolled(t *testing.T) {
 	})
 }
 
-// TestChangesInQuickSuccessionAreTakenOneASecond: whoever binds in a loop.
-func TestChangesInQuickSuccessionAreTakenOneASecond(t *testing.T) {
+// TestAFewChangesInQuickSuccessionAreTakenAtOnce: bind, rebind, unbind, each a second
+// after the one before; of whoever goes on so only one in a while.
+func TestAFewChangesInQuickSuccessionAreTakenAtOnce(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		side := &newsroom{watch: func(context.Context, string) (bool, error) { return true, nil }}
-		f, turn := newFollower(side), 0
-		f.follow(time.Minute, func() metadata.Binding {
-			turn++
-			b := tagged(fmt.Sprint(turn))
-			b.User = fmt.Sprint("user", turn)
-			return b
+	for _, test := range []struct {
+		lasts    time.Duration
+		min, max int
+	}{{4500 * time.Millisecond, 5, 6}, {time.Minute, 8, 10}, {time.Hour, 240, 250}} {
+		synctest.Test(t, func(t *testing.T) {
+			side := &newsroom{watch: func(context.Context, string) (bool, error) { return true, nil }}
+			f, turn := newFollower(side), 0
+			f.follow(test.lasts, func() metadata.Binding {
+				turn++
+				b := tagged(fmt.Sprint(turn))
+				b.User = fmt.Sprint("user", turn)
+				return b
+			})
+			if f.fetches < test.min || f.fetches > test.max {
+				t.Errorf("%d fetches in %v of changes, want %d to %d", f.fetches, test.lasts, test.min, test.max)
+			}
 		})
-		if f.fetches < 55 || f.fetches > 65 {
-			t.Errorf("%d fetches in a minute of changes, want one a second", f.fetches)
+	}
+}
+
+// TestNoEndpointKeepsItsAgentsBusy: in an hour it is asked a few hundred times at the
+// most, whatever it tells of and whatever is there then.
+func TestNoEndpointKeepsItsAgentsBusy(t *testing.T) {
+	t.Parallel()
+	const most = 500
+	user := func(turn, of int) metadata.Binding {
+		b := tagged(fmt.Sprint(turn))
+		b.User = fmt.Sprint("user", turn%of)
+		return b
+	}
+	for name, fetch := range map[string]func(turn int) metadata.Binding{
+		"another user, and back": func(turn int) metadata.Binding { return user(turn, 2) },
+		"every other unknown": func(turn int) metadata.Binding {
+			if turn%2 == 0 {
+				return unknown()
+			}
+			return tagged(fmt.Sprint(turn))
+		},
+		"every third unknown": func(turn int) metadata.Binding {
+			if turn%3 == 0 {
+				return unknown()
+			}
+			return user(turn, 1000)
+		},
+		"one known in three": func(turn int) metadata.Binding {
+			if turn%3 != 0 {
+				return unknown()
+			}
+			return user(turn, 1000)
+		},
+		"another instance": func(turn int) metadata.Binding {
+			b := tagged(fmt.Sprint(turn))
+			b.InstanceID = fmt.Sprint("i-", turn)
+			return b
+		},
+	} {
+		for watch, ends := range map[string]func(context.Context, string) (bool, error){
+			"news":   func(context.Context, string) (bool, error) { return true, nil },
+			"failed": func(context.Context, string) (bool, error) { return false, errors.New("reset") },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				side, turn := &newsroom{watch: ends}, 0
+				f := newFollower(side)
+				f.follow(time.Hour, func() metadata.Binding { turn++; return fetch(turn) })
+				if f.fetches > most || side.watched() > most {
+					t.Errorf("%s, %s: %d fetches, %d watches in an hour", name, watch, f.fetches, side.watched())
+				}
+			})
 		}
-	})
+	}
 }
 
 // TestAFailedWatchIsForgivenOnceItWorks: a restart of the endpoint costs seconds.

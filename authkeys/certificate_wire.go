@@ -87,12 +87,12 @@ func (c *Certificate) read(plain *keyType) error {
 
 // readKey takes the fields of the plain key and puts them under its own name.
 func (c *Certificate) readKey(r *certReader, plain *keyType) {
-	blob := appendString(nil, []byte(plain.name))
+	c.KeyBlob = appendString(nil, []byte(plain.name))
 	for range plain.fields {
-		blob = appendString(blob, r.bytes())
+		c.KeyBlob = appendString(c.KeyBlob, r.bytes())
 	}
 	if r.err == nil {
-		c.KeyBlob, r.err = plain.canonical(blob)
+		r.err = CheckSound(c.KeyBlob)
 	}
 }
 
@@ -159,6 +159,9 @@ func validAfter(seconds uint64) time.Time {
 func verify(authority, signed, signature []byte) error {
 	if name, _, err := cutString(authority); err != nil || IsCertificate(string(name)) {
 		return fmt.Errorf("%w: its authority is no plain key", ErrCertificate)
+	}
+	if err := CheckSound(authority); err != nil {
+		return fmt.Errorf("%w: its authority's key: %w", ErrCertificate, err)
 	}
 	key, err := ssh.ParsePublicKey(authority)
 	if err != nil {

@@ -52,11 +52,11 @@ func newRegion(i *instance, flags ...string) *region {
 // init makes the region, and an access key for the desk.
 func (r *region) init() {
 	r.t.Helper()
-	out, err := r.keypaird("init").Output()
+	out, err := r.keypaird("init", "--endpoint", regionURL).Output()
 	if err != nil {
 		r.t.Fatalf("keypaird init: %v", err)
 	}
-	r.env = []string{"HOME=" + r.folder, "LATCHKEY_ECS_ENDPOINT=" + regionURL}
+	r.env = []string{"HOME=" + r.folder}
 	for line := range strings.Lines(string(out)) {
 		r.env = append(r.env, strings.TrimPrefix(strings.TrimSpace(line), "export "))
 	}

@@ -13,7 +13,6 @@ const regionUnit = "keypaird.service"
 
 // asDesk runs a command where the environment says whom to call, and as whom.
 const asDesk = `. /root/region.env
-export LATCHKEY_ECS_ENDPOINT=http://127.0.0.1:8440
 cd /root
 exec "$@"`
 

@@ -1,8 +1,8 @@
 package keypair
 
 import (
+	"bytes"
 	"crypto/md5"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -29,12 +29,11 @@ type PublicKey struct {
 }
 
 // Why a line is no public key to import. Each comes with ErrPublicKey; what is wrong with
-// a certificate is one of authkeys's errors.
+// a key's fields or a certificate is one of authkeys's errors.
 var (
 	errText    = errors.New("want one line of text, \"type base64 [comment]\", of at most 16 KiB")
 	errOptions = errors.New("the line does not begin with a key type that can be imported; options are not taken")
 	errType    = errors.New("the type on the line is not that of the key")
-	errWeak    = errors.New("the key's numbers are not sound")
 )
 
 // keyWords maps the words that may begin a line to the types that the key may have then.
@@ -54,10 +53,11 @@ var keyWords = map[string][]string{
 }
 
 // ParsePublicKey reads what ImportKeyPair takes: one key on one line, "type base64
-// [comment]", without options, in one of the types of docs/KEYTYPES.md. A certificate has
+// [comment]", without options, in one of the types of docs/KEYTYPES.md, in its only form
+// (authkeys.CheckSound), so that an instance takes whatever is imported. A certificate has
 // to be a user's, signed by the authority it names, of use at now or later, and bound in
 // no way that an instance could not keep. What is wrong is an ErrPublicKey that says so and
-// never quotes the line; of a certificate it wraps the error of authkeys too.
+// never quotes the line; of a key's fields or a certificate it wraps authkeys's error too.
 func ParsePublicKey(line string, now time.Time) (PublicKey, error) {
 	key, err := parsePublicKey(strings.TrimRight(line, "\r\n"), now)
 	if err == nil && len(key.Line()) > MaxPublicKey {
@@ -94,48 +94,41 @@ func parsePlain(word, encoded, comment string) (PublicKey, error) {
 	if !known {
 		return PublicKey{}, errOptions
 	}
-	keyType, err := typeIn(encoded, types)
+	keyType, blob, err := decodeKey(encoded, types)
 	if err != nil {
 		return PublicKey{}, err
 	}
-	entry, err := authkeys.ParseKey(keyType + " " + encoded)
-	if err != nil {
+	if err := checkKey(blob); err != nil {
 		return PublicKey{}, err
 	}
-	if !isSound(entry.Blob) {
-		return PublicKey{}, errWeak
-	}
-	return PublicKey{Type: keyType, Blob: entry.Blob, Comment: comment}, nil
+	return PublicKey{Type: keyType, Blob: blob, Comment: comment}, nil
 }
 
-// typeIn is the type that the key itself says it has, one of types.
-func typeIn(encoded string, types []string) (string, error) {
-	blob, err := base64.StdEncoding.Strict().DecodeString(encoded)
+// decodeKey returns the key and the type that it says itself it has, one of types.
+func decodeKey(encoded string, types []string) (keyType string, blob []byte, err error) {
+	blob, err = base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil {
-		return "", errors.New("what follows the key type is not base64")
+		return "", nil, errors.New("what follows the key type is not base64")
 	}
 	for _, keyType := range types {
 		name := ssh.Marshal(struct{ Name string }{keyType})
-		if strings.HasPrefix(string(blob), string(name)) {
-			return keyType, nil
+		if bytes.HasPrefix(blob, name) {
+			return keyType, blob, nil
 		}
 	}
-	return "", errType
+	return "", nil, errType
 }
 
-// isSound tells whether the key can be used at all: a number that is wrong makes one that
-// nobody holds, or anybody.
-func isSound(blob []byte) bool {
-	key, err := ssh.ParsePublicKey(blob)
-	if err != nil {
-		return false
+// checkKey tells why a plain key could not be used, by those who hold its private half
+// alone: it is not sound, or has an RSA exponent that is too large for many.
+func checkKey(blob []byte) error {
+	if err := authkeys.CheckSound(blob); err != nil {
+		return err
 	}
-	if crypto, ok := key.(ssh.CryptoPublicKey); ok {
-		if public, ok := crypto.CryptoPublicKey().(*rsa.PublicKey); ok {
-			return public.N.Bit(0) == 1
-		}
+	if _, err := ssh.ParsePublicKey(blob); err != nil {
+		return fmt.Errorf("%w: %w", authkeys.ErrUnsound, err)
 	}
-	return true
+	return nil
 }
 
 func parseCertificate(line, comment string, now time.Time) (PublicKey, error) {
@@ -146,8 +139,8 @@ func parseCertificate(line, comment string, now time.Time) (PublicKey, error) {
 	if err := certificate.Check(now); err != nil {
 		return PublicKey{}, err
 	}
-	if !isSound(certificate.KeyBlob) {
-		return PublicKey{}, errWeak
+	if err := checkKey(certificate.KeyBlob); err != nil {
+		return PublicKey{}, err
 	}
 	return PublicKey{Type: certificate.Type, Blob: certificate.Blob, Comment: comment}, nil
 }

@@ -136,6 +136,11 @@ func TestWhatIsNotOneKeyIsNotImported(t *testing.T) {
 		"small RSA":              {line("ssh-rsa", "\x03", strings.Repeat("\x11", 64)), nil},
 		"even RSA modulus":       {line("ssh-rsa", "\x03", "\x40"+strings.Repeat("\x02", 255)), nil},
 		"even RSA exponent":      {line("ssh-rsa", "\x02", "\x40"+strings.Repeat("\x01", 255)), nil},
+		"padded RSA exponent":    {line("ssh-rsa", "\x00\x03", "\x40"+strings.Repeat("\x01", 255)), authkeys.ErrUnsound},
+		"padded RSA modulus":     {line("ssh-rsa", "\x03", "\x00\x40"+strings.Repeat("\x01", 255)), authkeys.ErrUnsound},
+		"no application":         {line(ssh.KeyAlgoSKED25519, strings.Repeat("k", 32), ""), authkeys.ErrUnsound},
+		"application NUL":        {line(ssh.KeyAlgoSKED25519, strings.Repeat("k", 32), "\x00"), authkeys.ErrUnsound},
+		"application with NUL":   {line(ssh.KeyAlgoSKED25519, strings.Repeat("k", 32), "ssh:\x00"), authkeys.ErrUnsound},
 		"NUL":                    {ed + " a\x00b", nil},
 		"escape":                 {ed + " \x1b[2J", nil},
 		"reordered text":         {ed + " \u202e", nil},
@@ -158,6 +163,22 @@ func TestWhatIsNotOneKeyIsNotImported(t *testing.T) {
 				t.Errorf("the error quotes the key: %v", err)
 			}
 		})
+	}
+}
+
+// TestAKeyThatLetsInAnybodyIsNotImported: nor a certificate over one.
+func TestAKeyThatLetsInAnybodyIsNotImported(t *testing.T) {
+	t.Parallel()
+	for name, weak := range testmachine.WeakKeys(t) {
+		lines := []string{weak}
+		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(weak)); err == nil {
+			lines = append(lines, certified(t, weak, plainCertificate))
+		}
+		for _, given := range lines {
+			if _, err := keypair.ParsePublicKey(given, importDay); !errors.Is(err, keypair.ErrPublicKey) || !errors.Is(err, authkeys.ErrUnsound) {
+				t.Errorf("%s as %.30q…: got %v, want ErrPublicKey and ErrUnsound", name, given, err)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"encoding/binary"
 	"errors"
@@ -47,11 +48,9 @@ func (w *wire) key(keyType string) {
 	case "ssh-rsa":
 		w.rsa()
 	case "ssh-dss":
-		for range 4 {
-			w.positive()
-		}
+		w.dss()
 	case "ssh-ed25519":
-		w.fixed(32)
+		w.ed25519()
 	case "ecdsa-sha2-nistp256":
 		w.point("nistp256", ecdh.P256())
 	case "ecdsa-sha2-nistp384":
@@ -59,7 +58,7 @@ func (w *wire) key(keyType string) {
 	case "ecdsa-sha2-nistp521":
 		w.point("nistp521", ecdh.P521())
 	case "sk-ssh-ed25519@openssh.com":
-		w.fixed(32)
+		w.ed25519()
 		w.application()
 	case "sk-ecdsa-sha2-nistp256@openssh.com":
 		w.point("nistp256", ecdh.P256())
@@ -112,8 +111,12 @@ func (w *wire) rsa() {
 	if w.err != nil {
 		return
 	}
-	if exponent[len(exponent)-1]&1 == 0 || modulus[len(modulus)-1]&1 == 0 {
+	if isEven(exponent) || isEven(modulus) {
 		w.fail(errBlob)
+		return
+	}
+	if bitLen(exponent) == 1 {
+		w.fail(errWeak)
 		return
 	}
 	if bits := bitLen(modulus); bits < minRSABits || bits > maxRSABits {
@@ -121,18 +124,14 @@ func (w *wire) rsa() {
 	}
 }
 
+func isEven(magnitude []byte) bool { return magnitude[len(magnitude)-1]&1 == 0 }
+
 func bitLen(magnitude []byte) int {
 	bits := len(magnitude) * 8
 	for mask := byte(0x80); mask > 0 && magnitude[0]&mask == 0; mask >>= 1 {
 		bits--
 	}
 	return bits
-}
-
-func (w *wire) fixed(size int) {
-	if len(w.bytes()) != size {
-		w.fail(errBlob)
-	}
 }
 
 // point reads the curve's name and a point that lies on it, uncompressed (RFC 5656 section 3.1).
@@ -147,8 +146,9 @@ func (w *wire) point(name string, curve ecdh.Curve) {
 }
 
 // application reads the name a security key is bound to, normally "ssh:" (OpenSSH, PROTOCOL.u2f).
+// A NUL is no part of it to sshd, so with one the same key would have two blobs.
 func (w *wire) application() {
-	if len(w.bytes()) == 0 {
+	if name := w.bytes(); len(name) == 0 || bytes.IndexByte(name, 0) >= 0 {
 		w.fail(errBlob)
 	}
 }

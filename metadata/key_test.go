@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"maps"
-	"math/big"
 	"strings"
 	"testing"
 
@@ -21,6 +20,13 @@ const (
 	edLine  = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9iqyKO0p7HKHzQ6Y+UVFoG8wOE42yG4xk4XFaxCc1t ada@desk"
 	edLine2 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMdyR5NdPk6mVyzQm8YtYy6n3HHPtGXNW1LQ0aYeDXYp bea@desk"
 )
+
+// dssBody is a DSA key, which takes long to make; its private half is nowhere either.
+const dssBody = "AAAAB3NzaC1kc3MAAACBAKGE1nEmaAdpVkTN+GWVIM1f5xnalTSLWulILUshoL+VqIfCEAWcj9Dk8ksFZh731S8aoQahtKvzWqQlmomdkIrnJZi+AqU/cBwG" +
+	"s53cQW4je3B5todsKhQvZJRADsWyICvW6kzmb9+LW0hJ9vtnx3W5xVxvz7vwbCSTf8ulNwvNAAAAFQCTzWKa4BizfFdUsp32z/EnQQfDRwAAAIA+5KCIZG2n" +
+	"3qkp+vLgJ8k+GeVAFHGsQVu9M26JJUl77DS6EguT+ieq9m66zWQH9Ky18IGgoxg9zEWn6wO331nOmPC1YAqqXpklFtgiPAMZJc7W3zde3OFqoS6VrYM9dect" +
+	"DJ9KkP0c1FPtGlIZzqRbnhjn8OirfaTz1hPI23cSpwAAAIEAk/XiKI0gCDzYk6CrVlWnT/yz8zhCm30u9Vo6vEt1daoX+wEDwaU4HJaDDFVNxVVvcX2dxAP+" +
+	"s0OrLhbhm1pbvoBlBpRiDDxkgcvyhB6WBwRH/QMwI7H7laWzt+9UL3E3AX3sZBVcXkUVwZHVmWowhvVG3Bd0rPIV1W4pOmlsey0="
 
 // blobs returns one well formed blob of every type whose layout is known, and of one that is not.
 func blobs(t testing.TB) map[string][]byte {
@@ -36,7 +42,7 @@ func blobs(t testing.TB) map[string][]byte {
 	all := map[string][]byte{
 		"ssh-ed25519": wireOf(t, edKey),
 		"ssh-rsa":     wireOf(t, &rsaKey.PublicKey),
-		"ssh-dss":     dssBlob(),
+		"ssh-dss":     decode(t, dssBody),
 	}
 	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
 		key, err := ecdsa.GenerateKey(curve, rand.Reader)
@@ -83,14 +89,6 @@ func wireOf(t testing.TB, public any) []byte {
 	return key.Marshal()
 }
 
-// dssBlob has the layout of a DSA key; its numbers need not be a group.
-func dssBlob() []byte {
-	return ssh.Marshal(struct {
-		Type       string
-		P, Q, G, Y *big.Int
-	}{"ssh-dss", big.NewInt(0x7fffffff), big.NewInt(257), big.NewInt(2), big.NewInt(4)})
-}
-
 // fields frames strings as SSH does.
 func fields(values ...string) []byte {
 	var blob []byte
@@ -101,6 +99,15 @@ func fields(values ...string) []byte {
 }
 
 func encode(blob []byte) string { return base64.StdEncoding.EncodeToString(blob) }
+
+func decode(t testing.TB, body string) []byte {
+	t.Helper()
+	blob, err := base64.StdEncoding.DecodeString(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blob
+}
 
 func TestAKeyOfEveryTypeIsTakenWhole(t *testing.T) {
 	for keyType, blob := range blobs(t) {
@@ -201,6 +208,8 @@ func TestAKeyFromTheEndpointIsOneKey(t *testing.T) {
 		"RSA, number negative":       {"ssh-rsa " + encode(fields("ssh-rsa", "\x83", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
 		"RSA, number padded":         {"ssh-rsa " + encode(fields("ssh-rsa", "\x00\x03", "\x40"+strings.Repeat("\x01", 255))), "malformed"},
 		"point not on the curve":     {"ecdsa-sha2-nistp256 " + encode(fields("ecdsa-sha2-nistp256", "nistp256", "\x04"+strings.Repeat("\x01", 64))), "malformed"},
+		"RSA, exponent of one":       {"ssh-rsa " + encode(fields("ssh-rsa", "\x01", "\x40"+strings.Repeat("\x01", 255))), "no private half"},
+		"security key's NUL":         {"sk-ssh-ed25519@openssh.com " + encode(fields("sk-ssh-ed25519@openssh.com", strings.Repeat("k", 32), "ssh:\x00")), "malformed"},
 		"security key of nobody":     {"sk-ssh-ed25519@openssh.com " + encode(fields("sk-ssh-ed25519@openssh.com", strings.Repeat("k", 32), "")), "malformed"},
 		"length beyond the end":      {"ssh-new " + encode(append(fields("ssh-new"), 0xff, 0xff, 0xff, 0xff)), "malformed"},
 	}
