@@ -125,7 +125,7 @@ func (c *Client) call(ctx context.Context, action string, parameters url.Values,
 		return nil
 	}
 	if err := json.Unmarshal(body, answer); err != nil {
-		return fmt.Errorf("%s: read the answer of %s: it is not ECS's", action, c.endpoint.Host)
+		return strangeAnswer{action, c.endpoint.Host}
 	}
 	return nil
 }

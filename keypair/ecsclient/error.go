@@ -36,10 +36,11 @@ func (e *Error) Error() string {
 	return printable(fmt.Sprintf("%s: %s: %s (HTTP %d, request %s)", e.Action, e.Code, e.Message, e.HTTPStatus, e.RequestID))
 }
 
-// printable takes out what would steer a terminal.
+// printable makes one line of a text, without what would steer a terminal: control characters, and those of category
+// Cf, which turn the direction of writing or are not seen.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
@@ -76,8 +77,18 @@ func wantsTLS(body []byte) bool {
 }
 
 // ErrNoAnswer is in the error of a request that may have been carried out: it was sent, and no
-// answer came.
+// answer came, or one of success that is not ECS's.
 var ErrNoAnswer = errors.New("no answer came")
+
+// strangeAnswer is the error of a request whose answer is success, and not ECS's.
+type strangeAnswer struct{ action, host string }
+
+// Is tells of ErrNoAnswer: what is between here and the service may have passed the request on.
+func (strangeAnswer) Is(target error) bool { return target == ErrNoAnswer }
+
+func (e strangeAnswer) Error() string {
+	return e.action + ": read the answer of " + e.host + ": it is not ECS's"
+}
 
 // NetworkError is that of a request that got no answer.
 type NetworkError struct {
@@ -93,7 +104,10 @@ type NetworkError struct {
 func (e *NetworkError) Is(target error) bool { return e.Sent && target == ErrNoAnswer }
 func (e *NetworkError) Unwrap() error        { return e.Err }
 
-func (e *NetworkError) Error() string { return e.Action + " at " + e.Host + ": " + e.reason() }
+// Error is printable: with TLS it has names from a certificate that nobody has vouched for.
+func (e *NetworkError) Error() string {
+	return printable(e.Action + " at " + e.Host + ": " + e.reason())
+}
 
 // reason has words of its own for what net/http says of contexts.
 func (e *NetworkError) reason() string {

@@ -3,20 +3,22 @@ package ecsclient
 import (
 	"context"
 	"iter"
+	"net/http"
 	"net/url"
 	"strings"
 )
 
-// Limits of one request.
+// Limits of one request, and of a list.
 const (
-	MaxAttach    = 50  // instances in AttachKeyPair and DetachKeyPair
-	instancePage = 100 // instances on a page, and ids in a filter
+	MaxAttach    = 50      // instances in AttachKeyPair and DetachKeyPair
+	MaxInstances = 100_000 // that Instances yields
+	instancePage = 100     // instances on a page, and ids in a filter
 )
 
 // Outcome is what became of one instance of several.
 type Outcome struct {
 	InstanceID string
-	Err        error // an *Error, or nil when it was done
+	Err        error // an *Error, nil when it was done, or an ErrNoAnswer when the service did not say
 }
 
 type bindingAnswer struct {
@@ -44,17 +46,27 @@ func (c *Client) changeBindings(ctx context.Context, action, pair string, instan
 		return nil, err
 	}
 	var outcomes []Outcome
-	for _, result := range answer.Results.Result {
-		outcome := Outcome{InstanceID: string(result.InstanceId)}
-		if !strings.EqualFold(string(result.Success), "true") {
-			outcome.Err = &Error{
-				Action: action, Code: string(result.Code), Message: string(result.Message),
-				RequestID: string(answer.RequestId), HTTPStatus: 200,
-			}
-		}
-		outcomes = append(outcomes, outcome)
+	for _, id := range instances {
+		outcomes = append(outcomes, Outcome{InstanceID: id, Err: answer.outcome(action, id, strangeAnswer{action, c.endpoint.Host})})
 	}
 	return outcomes, nil
+}
+
+// outcome is what became of one instance, unknown where the answer does not name it.
+func (a bindingAnswer) outcome(action, id string, unknown error) error {
+	for _, result := range a.Results.Result {
+		switch {
+		case string(result.InstanceId) != id:
+			continue
+		case strings.EqualFold(string(result.Success), "true"):
+			return nil
+		}
+		return &Error{
+			Action: action, Code: string(result.Code), Message: string(result.Message),
+			RequestID: string(a.RequestId), HTTPStatus: http.StatusOK,
+		}
+	}
+	return unknown
 }
 
 // Instance is an instance as DescribeInstances shows it.
@@ -67,6 +79,12 @@ type Instance struct {
 	KeyPairName string // empty when none is bound
 	OSType      string // "linux" or "windows"
 	OSName      string
+}
+
+func (i Instance) id() string { return i.ID }
+
+func (i Instance) size() int {
+	return len(i.ID) + len(i.Name) + len(i.HostName) + len(i.ZoneID) + len(i.Status) + len(i.KeyPairName) + len(i.OSType) + len(i.OSName)
 }
 
 // InstanceFilter chooses instances. What is empty chooses all.
@@ -86,15 +104,16 @@ type instancesAnswer struct {
 }
 
 // Instances yields the instances that the filter chooses, page by page; an error comes last. An id that does not
-// exist is not among them.
+// exist is not among them. More than MaxInstances are an error.
 func (c *Client) Instances(ctx context.Context, f InstanceFilter) iter.Seq2[Instance, error] {
 	parameters := c.parameters("KeyPairName", f.KeyPairName, "Status", f.Status)
 	if len(f.IDs) > 0 {
 		parameters.Set("InstanceIds", jsonArray(f.IDs))
 	}
-	return pages(instancePage, parameters, func(page url.Values) ([]Instance, int, error) {
+	l := list[Instance]{action: "DescribeInstances", page: instancePage, most: MaxInstances}
+	return l.all(parameters, func(page url.Values) ([]Instance, int, error) {
 		var answer instancesAnswer
-		err := c.read(ctx, "DescribeInstances", page, &answer)
+		err := c.read(ctx, l.action, page, &answer)
 		return answer.instances(), answer.TotalCount.number(), err
 	})
 }

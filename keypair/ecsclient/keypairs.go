@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// Limits of one request.
+// Limits of one request, and of a list.
 const (
-	MaxDelete = 100 // names in DeleteKeyPairs
-	pairPage  = 50  // key pairs on a page
+	MaxDelete   = 100    // names in DeleteKeyPairs
+	MaxKeyPairs = 10_000 // that KeyPairs yields; ECS has 500 in a region
+	pairPage    = 50     // key pairs on a page
 )
 
 // KeyPair is a key pair as DescribeKeyPairs shows it.
@@ -26,6 +27,17 @@ type KeyPair struct {
 
 // Tag is a key with a value on a key pair.
 type Tag struct{ Key, Value string }
+
+func (p KeyPair) id() string { return p.Name }
+
+// size counts empty tags too, which a service can send many of.
+func (p KeyPair) size() int {
+	size := len(p.Name) + len(p.Fingerprint) + len(p.PublicKey) + len(p.ResourceGroupID) + 32*len(p.Tags)
+	for _, tag := range p.Tags {
+		size += len(tag.Key) + len(tag.Value)
+	}
+	return size
+}
 
 // NewKeyPair is what a key pair begins with.
 type NewKeyPair struct {
@@ -75,20 +87,23 @@ func (a createdAnswer) created() *Created {
 
 // CreateKeyPair has the service make a key pair.
 func (c *Client) CreateKeyPair(ctx context.Context, n NewKeyPair) (*Created, error) {
-	var answer createdAnswer
-	if err := c.call(ctx, "CreateKeyPair", n.parameters(c), &answer); err != nil {
-		return nil, err
-	}
-	return answer.created(), nil
+	return c.newKeyPair(ctx, "CreateKeyPair", n.parameters(c))
 }
 
 // ImportKeyPair makes a key pair of a public key, one line "type base64 [comment]".
 func (c *Client) ImportKeyPair(ctx context.Context, n NewKeyPair, publicKey string) (*Created, error) {
 	parameters := n.parameters(c)
 	parameters.Set("PublicKeyBody", publicKey)
+	return c.newKeyPair(ctx, "ImportKeyPair", parameters)
+}
+
+func (c *Client) newKeyPair(ctx context.Context, action string, parameters url.Values) (*Created, error) {
 	var answer createdAnswer
-	if err := c.call(ctx, "ImportKeyPair", parameters, &answer); err != nil {
+	if err := c.call(ctx, action, parameters, &answer); err != nil {
 		return nil, err
+	}
+	if answer.KeyPairName == "" { // any JSON has no name
+		return nil, strangeAnswer{action, c.endpoint.Host}
 	}
 	return answer.created(), nil
 }
@@ -114,16 +129,17 @@ type pairsAnswer struct {
 	}
 }
 
-// KeyPairs yields the key pairs that the filter chooses, page by page; an error comes last.
+// KeyPairs yields the key pairs that the filter chooses, page by page; an error comes last. More than MaxKeyPairs are one.
 func (c *Client) KeyPairs(ctx context.Context, f KeyPairFilter) iter.Seq2[KeyPair, error] {
 	parameters := c.parameters("KeyPairName", f.Name, "KeyPairFingerPrint", f.Fingerprint, "ResourceGroupId", f.ResourceGroupID)
 	addTags(parameters, f.Tags)
 	if f.PublicKeys {
 		parameters.Set("IncludePublicKey", "true")
 	}
-	return pages(pairPage, parameters, func(page url.Values) ([]KeyPair, int, error) {
+	l := list[KeyPair]{action: "DescribeKeyPairs", page: pairPage, most: MaxKeyPairs}
+	return l.all(parameters, func(page url.Values) ([]KeyPair, int, error) {
 		var answer pairsAnswer
-		err := c.read(ctx, "DescribeKeyPairs", page, &answer)
+		err := c.read(ctx, l.action, page, &answer)
 		return answer.pairs(), answer.TotalCount.number(), err
 	})
 }

@@ -3,7 +3,6 @@ package ecsclient
 import (
 	"context"
 	"encoding/json"
-	"iter"
 	"net/url"
 	"strconv"
 	"time"
@@ -28,31 +27,6 @@ func (c *Client) read(ctx context.Context, action string, parameters url.Values,
 		return struct{}{}, err
 	}, backoff.WithBackOff(pace), backoff.WithMaxTries(maxTries))
 	return err
-}
-
-// pages yields what the pages of a Describe… action hold, one after another, until an error, which comes last.
-// fetch reads the page that the parameters name, and tells how many there are on all pages.
-func pages[T any](size int, parameters url.Values, fetch func(url.Values) (items []T, total int, err error)) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		parameters.Set("PageSize", strconv.Itoa(size))
-		for number := 1; ; number++ {
-			parameters.Set("PageNumber", strconv.Itoa(number))
-			items, total, err := fetch(parameters)
-			if err != nil {
-				var none T
-				yield(none, err)
-				return
-			}
-			for _, item := range items {
-				if !yield(item, nil) {
-					return
-				}
-			}
-			if len(items) == 0 || number*size >= total {
-				return
-			}
-		}
-	}
 }
 
 // text is a string on the wire, or a number or a boolean: services differ.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,22 +135,6 @@ func (d *desk) make(ctx context.Context, client *ecsclient.Client, pair ecsclien
 func perhapsDone(err error) bool {
 	var refused *ecsclient.Error
 	return errors.Is(err, ecsclient.ErrNoAnswer) || errors.As(err, &refused) && refused.HTTPStatus >= http.StatusInternalServerError
-}
-
-// keepPrivateKey stores the private key, if it is what was asked for, and returns its public half.
-func keepPrivateKey(ctx context.Context, keep keeper, created *ecsclient.Created, keyType string) (ssh.PublicKey, error) {
-	defer clear(created.PrivateKey)
-	if ctx.Err() != nil {
-		return nil, errors.New("interrupted")
-	}
-	key, err := ssh.ParsePrivateKey(created.PrivateKey)
-	if err != nil {
-		return nil, errors.New("read the private key in the answer: it is no private key in PEM")
-	}
-	if kind := key.PublicKey().Type(); !strings.Contains(kind, keyType) {
-		return nil, fmt.Errorf("the service made a key of type %s: it knows no --type %s (make one with ssh-keygen, and import it)", kind, keyType)
-	}
-	return key.PublicKey(), keep.write(created.PrivateKey)
 }
 
 // undoTime bounds how long the deletion of a key pair that cannot be kept may take.

@@ -134,7 +134,7 @@ func (d *desk) say(r result, done string) {
 	case d.format == asNames:
 		fmt.Fprintln(d.stdout, plain(r.Name))
 	case r.OK:
-		fmt.Fprintf(d.stdout, "%s  %s\n", plain(r.Name), done)
+		fmt.Fprintf(d.stdout, "%s  %s\n", plain(r.Name), plain(done))
 	default:
 		fmt.Fprintf(d.stdout, "%s  failed: %s\n", plain(r.Name), plain(r.reason()))
 	}

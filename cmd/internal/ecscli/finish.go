@@ -19,15 +19,18 @@ import (
 func (d *desk) finish(ctx context.Context, err error) error {
 	var exit cli.ExitError
 	var usage cli.UsageError
-	if err == nil || errors.As(err, &exit) || errors.As(err, &usage) {
+	switch {
+	case err == nil, errors.As(err, &exit), errors.Is(err, errNoKey): // the last has lines of its own
 		return err
+	case errors.As(err, &usage):
+		return cli.UsageError{Err: errors.New(plain(err.Error()))}
 	}
 	if ctx.Err() != nil && !errors.As(err, new(*explained)) {
 		err = errors.New("interrupted: what was sent before that was done, or may have been")
 	}
-	fmt.Fprintf(d.stderr, "latchkey: %v\n", err)
+	fmt.Fprintf(d.stderr, "latchkey: %s\n", plain(err.Error()))
 	if next := hint(err); next != "" {
-		fmt.Fprintf(d.stderr, "latchkey: %s\n", next)
+		fmt.Fprintf(d.stderr, "latchkey: %s\n", plain(next))
 	}
 	if notPermitted(err) {
 		return cli.ExitError(cli.ExitNoPerm)
@@ -96,10 +99,10 @@ func hint(err error) string {
 	switch {
 	case errors.Is(err, ecsclient.ErrSpeaksTLS):
 		return speaksTLS
-	case errors.As(err, &refused) && refused.Code == "":
-		return "is the endpoint right? see --endpoint"
 	case errors.As(err, &lost):
 		return networkHint(lost)
+	case errors.As(err, &refused) && refused.Code == "", errors.Is(err, ecsclient.ErrNoAnswer): // what came is not ECS's
+		return "is the endpoint right? see --endpoint"
 	}
 	return ""
 }

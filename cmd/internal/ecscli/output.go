@@ -1,6 +1,7 @@
 package ecscli
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -104,13 +107,35 @@ func (d *desk) card(rows [][2]string) error {
 }
 
 func (d *desk) printJSON(v any) error {
-	encoder := json.NewEncoder(d.stdout)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := d.stdout.Write(escaped(text.String()))
+	return err
 }
 
-// plain takes out of a text from elsewhere what would steer a terminal or break a table.
+// escaped is JSON with what would steer a terminal as \uXXXX (RFC 8259 section 7): encoding/json leaves DEL, the C1
+// controls and the marks of writing direction as they are. Outside of strings JSON has none of them.
+func escaped(text string) []byte {
+	var safe []byte
+	for _, r := range text {
+		if r == '\n' || unicode.IsPrint(r) {
+			safe = utf8.AppendRune(safe, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			safe = fmt.Appendf(safe, `\u%04x`, unit)
+		}
+	}
+	return safe
+}
+
+// plain takes out of a text from elsewhere what would steer a terminal, break a table or begin a line of its own:
+// control characters, and those of category Cf, which turn the direction of writing or are not seen.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

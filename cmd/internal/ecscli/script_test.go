@@ -2,11 +2,17 @@ package ecscli_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -96,12 +102,17 @@ func newRegion(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	steering, err := serveSteering(env, s)
+	if err != nil {
+		return err
+	}
 	env.Values[serviceKey{}] = s
 	for name, value := range map[string]string{
 		"HOME":                            env.WorkDir,
 		"ENDPOINT":                        server.URL,
 		"ADDRESS":                         server.Listener.Addr().String(),
 		"TLS_ADDRESS":                     secure,
+		"STEERING_ADDRESS":                steering,
 		"KEY_ID":                          key.ID,
 		"SECRET":                          key.Secret,
 		"WRONG_SECRET":                    wrongSecret,
@@ -123,6 +134,28 @@ func serveTLS(env *testscript.Env, handler http.Handler) (address string, err er
 	env.Defer(server.Close)
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	return server.Listener.Addr().String(), os.WriteFile(filepath.Join(env.WorkDir, "authority.pem"), authority, 0o644)
+}
+
+// serveSteering serves the same by TLS, with a certificate that nobody vouches for and whose names steer a terminal.
+func serveSteering(env *testscript.Env, handler http.Handler) (address string, err error) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"a\x1b]0;pwned\x07b"}, NotAfter: time.Now().Add(time.Hour),
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		return "", err
+	}
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: private}}}
+	server.StartTLS()
+	env.Defer(server.Close)
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	return net.JoinHostPort("localhost", port), err // a name, for the names are what the error shows
 }
 
 // addInstances registers what the scripts speak of: i-01 to i-70, one with Windows, one that is Stopped
@@ -192,6 +225,12 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "lose": // done, and the answer lost
 		s.api.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
+	case "wrap": // a private key, and more than that
+		recorder := httptest.NewRecorder()
+		s.api.ServeHTTP(recorder, r)
+		_, _ = io.WriteString(w, strings.Replace(recorder.Body.String(), "-----BEGIN", `\u001b]0;pwned\u0007\n-----BEGIN`, 1))
+	case "endless":
+		_, _ = io.WriteString(w, `{"TotalCount":1000000000,"KeyPairs":{"KeyPair":[{"KeyPairName":"web"}]}}`)
 	case "html":
 		_, _ = w.Write([]byte("<html>log in</html>"))
 	case "forbid": // like a policy that does not allow the action
@@ -224,7 +263,7 @@ func (s *service) createRSA(w http.ResponseWriter, name string) {
 
 func serviceCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: service well|hang|slow|lose|html|forbid|rsa [ACTION] or service awaits ACTION")
+		ts.Fatalf("usage: service well|hang|slow|lose|wrap|endless|html|forbid|rsa [ACTION] or service awaits ACTION")
 	}
 	s := ts.Value(serviceKey{}).(*service)
 	if args[0] != "awaits" {

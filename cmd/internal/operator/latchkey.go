@@ -34,12 +34,22 @@ type tool struct {
 
 // Run runs the program and returns its exit code.
 func Run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), ends()...)
 	defer stop()
 	t := &tool{stdout: os.Stdout, stderr: os.Stderr, color: wantsColor(os.Stdout)}
 	root := t.command()
 	root.SetArgs(args)
 	return cli.Finish(t.stderr, "latchkey", root.ExecuteContext(ctx))
+}
+
+// ends are the signals that end a command in good order. A terminal that is closed is one, but for nohup, which has
+// SIGHUP ignored.
+func ends() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // wantsColor tells whether f is a terminal and nobody has asked for plain text
