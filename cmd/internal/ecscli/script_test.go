@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/latchkey-ssh/latchkey/cmd/internal/operator"
+	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 	"github.com/latchkey-ssh/latchkey/keypair"
 	"github.com/latchkey-ssh/latchkey/keypair/ecsapi"
 	"github.com/latchkey-ssh/latchkey/keypair/memstore"
@@ -48,7 +48,7 @@ func TestCommandsDoAsTheySay(t *testing.T) {
 		Setup: newRegion,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"service":  serviceCommand,
-			"exitcode": exitCodeCommand,
+			"exitcode": testmachine.ExitCode,
 			"mode":     modeCommand,
 			"called":   calledCommand,
 			"keypairs": keyPairsCommand,
@@ -299,18 +299,6 @@ func keyPairsCommand(ts *testscript.TestScript, neg bool, args []string) {
 		pair := keypair.NewKeyPair{Name: fmt.Sprint(args[0], i+1)}
 		_, err := ts.Value(serviceKey{}).(*service).region.ImportKeyPair(context.Background(), pair, ts.ReadFile(args[2]))
 		ts.Check(err)
-	}
-}
-
-// exitCodeCommand runs a command that has to end with this code.
-func exitCodeCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exitcode CODE COMMAND [ARGUMENT ...]")
-	}
-	err := ts.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
-		ts.Fatalf("%v, want exit status %s", err, args[0])
 	}
 }
 

@@ -3,14 +3,12 @@ package operator
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey-ssh/latchkey/cmd/internal/latchkeyd"
+	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 	"github.com/latchkey-ssh/latchkey/keypair/imds"
 )
 
@@ -40,7 +39,7 @@ func TestCommandsDoAsTheySay(t *testing.T) {
 		Setup: func(env *testscript.Env) error { return newInstance(env, server) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"endpoint": endpointCommand,
-			"exitcode": exitCodeCommand,
+			"exitcode": testmachine.ExitCode,
 		},
 	})
 }
@@ -120,18 +119,6 @@ func endpointCommand(ts *testscript.TestScript, neg bool, args []string) {
 		misbehaviour, err := imds.ParseMisbehaviour(args[0])
 		ts.Check(err)
 		endpoint.Misbehave(misbehaviour)
-	}
-}
-
-// exitCodeCommand runs a command that has to end with this code.
-func exitCodeCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exitcode CODE COMMAND [ARGUMENT ...]")
-	}
-	err := ts.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
-		ts.Fatalf("%v, want exit status %s", err, args[0])
 	}
 }
 
