@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/latchkey-ssh/latchkey/keypair"
-	"github.com/latchkey-ssh/latchkey/keypair/boltstore"
 )
 
 // writerEnv, set to a store's folder, makes the test binary the writer that is killed;
@@ -34,7 +33,7 @@ func writeForEver(folder string) {
 	if err != nil {
 		panic(err)
 	}
-	store, err := boltstore.Open(folder)
+	store, err := openOrCreate(folder)
 	if err != nil {
 		panic(err)
 	}

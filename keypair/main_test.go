@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -51,11 +52,20 @@ func onBothStores(t *testing.T, test func(t *testing.T, r *keypair.Region)) {
 
 func openFile(t *testing.T, folder string) *boltstore.Store {
 	t.Helper()
-	store, err := boltstore.Open(folder)
+	store, err := openOrCreate(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return store
+}
+
+// openOrCreate opens the folder's store, which it makes where there is none.
+func openOrCreate(folder string) (*boltstore.Store, error) {
+	store, err := boltstore.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return boltstore.Create(folder)
+	}
+	return store, err
 }
 
 func openRegion(t *testing.T, store keypair.Store, o keypair.Options) *keypair.Region {

@@ -19,10 +19,12 @@ type Options struct {
 	ID string
 
 	// Restart restarts an instance's machine: it returns when the instance runs again, or when it cannot. Nil
-	// where nobody can be asked to: then the instance is taken for restarted at once.
+	// where nobody can be asked to: then the instance is taken for restarted at once. It is called 16 times at once
+	// at most.
 	Restart func(ctx context.Context, instance Instance, force bool) error
 
-	// Report is told of a restart that failed, after which the instance is Stopped; nil for nobody.
+	// Report is told of a restart that failed, after which the instance is Stopped, and of one whose end cannot be
+	// written yet or was cut off; nil for nobody.
 	Report func(instance string, err error)
 }
 
@@ -35,6 +37,7 @@ type Region struct {
 	ctx      context.Context // of restarts under way
 	cancel   context.CancelFunc
 	restarts sync.WaitGroup
+	turns    chan struct{} // holds as many as Options.Restart is called at once
 }
 
 var regionID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -50,7 +53,7 @@ func CheckRegionID(id string) error {
 // Open returns the region that is in the store, which stays the caller's to close, after
 // the region. Restarts that a stop of the program has cut off count as done: nobody would end them.
 func Open(ctx context.Context, store Store, o Options) (*Region, error) {
-	r := &Region{options: o, store: store}
+	r := &Region{options: o, store: store, turns: make(chan struct{}, restartsAtOnce)}
 	if err := r.name(ctx); err != nil {
 		return nil, fmt.Errorf("open region: %w", err)
 	}

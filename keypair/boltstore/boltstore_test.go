@@ -1,6 +1,8 @@
 package boltstore_test
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"testing"
 
@@ -23,9 +25,13 @@ func fresh(t *testing.T) string {
 	return filepath.Join(t.TempDir(), "region")
 }
 
+// open opens the folder's store, which it makes where there is none.
 func open(t *testing.T, folder string) *boltstore.Store {
 	t.Helper()
 	store, err := boltstore.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		store, err = boltstore.Create(folder)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

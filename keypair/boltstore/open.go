@@ -25,16 +25,16 @@ const mapSize = 256 << 20
 // growth is by how many bytes the file grows when it has to.
 const growth = 256 << 10
 
-// Open returns the store in the folder, which it makes where there is none, but not the folder's parent.
-// Folder (0700) and file (0600) have to be the caller's own. It is an error, and changes
-// nothing, if others have access, if another process has the store open, and if the file is damaged
-// or no region's store.
+// Open returns the store in the folder. Folder (0700) and file (0600) have to be the caller's own. It is an
+// error, and changes nothing, if there is none (fs.ErrNotExist), if others have access, if another process
+// has the store open, and if the file is damaged or no region's store. None is made by the way: an
+// empty one in the place of one that is lost would say that nothing is bound.
 func Open(folder string) (*Store, error) {
-	if err := makeFolder(folder); err != nil {
-		return nil, err
-	}
 	path := filepath.Join(folder, FileName)
-	if err := ensure(path); err != nil {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no region is in %s: %w", folder, err)
+	}
+	if err := private(folder, fs.ModeDir); err != nil {
 		return nil, err
 	}
 	if err := private(path, 0); err != nil {
@@ -48,17 +48,6 @@ func Open(folder string) (*Store, error) {
 		return nil, err
 	}
 	return &Store{db: db, path: path, commits: commits.New()}, nil
-}
-
-func makeFolder(folder string) error {
-	err := os.Mkdir(folder, 0o700)
-	if err == nil {
-		err = syncFolder(filepath.Dir(filepath.Clean(folder)))
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make the store's folder: %w", err)
-	}
-	return private(folder, fs.ModeDir)
 }
 
 // private refuses what is of another kind, or what others than the caller can use. What is
@@ -78,63 +67,6 @@ func private(path string, kind fs.FileMode) error {
 		return fmt.Errorf("%s belongs to user id %d, and this is user id %d: run as that user", path, owner, os.Geteuid())
 	}
 	return nil
-}
-
-// ensure makes an empty store where there is none. It takes its name when it is complete, so
-// that a crash leaves none or a whole one.
-func ensure(path string) error {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	temp, err := makeEmpty(filepath.Dir(path))
-	if err == nil {
-		err = os.Link(temp, path)
-		removeTemps(filepath.Dir(path))
-	}
-	if _, statErr := os.Lstat(path); statErr == nil { // perhaps another process was faster
-		return syncFolder(filepath.Dir(path))
-	}
-	return fmt.Errorf("make %s: %w", path, err)
-}
-
-// tempPattern is of files that no store was made of yet, or never will.
-const tempPattern = "." + FileName + "-*"
-
-func makeEmpty(folder string) (temp string, err error) {
-	file, err := os.CreateTemp(folder, tempPattern) // with mode 0600
-	if err != nil {
-		return "", err
-	}
-	if err := file.Close(); err != nil {
-		return "", err
-	}
-	db, err := bbolt.Open(file.Name(), 0o600, &bbolt.Options{Timeout: lockWait})
-	if err != nil {
-		return "", err
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket([]byte(bucketName))
-		return err
-	})
-	return file.Name(), errors.Join(err, db.Close())
-}
-
-// removeTemps, once there is a store, also takes the files that a crash has left. One that another process is
-// just making goes too: that process finds the store.
-func removeTemps(folder string) {
-	temps, _ := filepath.Glob(filepath.Join(folder, tempPattern))
-	for _, temp := range temps {
-		_ = os.Remove(temp) // one that stays does no harm
-	}
-}
-
-func syncFolder(folder string) error {
-	opened, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer opened.Close()
-	return opened.Sync()
 }
 
 // openFile opens the file with bbolt, which locks it: for itself, or together with others who only read.

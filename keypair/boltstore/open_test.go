@@ -1,6 +1,7 @@
 package boltstore_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -117,8 +118,54 @@ func TestAnotherUsersStoreIsRefused(t *testing.T) {
 }
 
 func TestAFolderWithoutParentIsNotMade(t *testing.T) {
-	if _, err := boltstore.Open(filepath.Join(fresh(t), "region")); err == nil {
+	if _, err := boltstore.Create(filepath.Join(fresh(t), "region")); err == nil {
 		t.Error("no error")
+	}
+}
+
+// TestALostStoreIsNotTakenForAnEmptyOne: its volume is not mounted, or a backup is half put back. Instances
+// must not hear from an empty one that nothing is bound to them.
+func TestALostStoreIsNotTakenForAnEmptyOne(t *testing.T) {
+	dangling := filepath.Join(t.TempDir(), "not mounted", boltstore.FileName)
+	for name, lose := range map[string]func(folder string) error{
+		"folder":            os.RemoveAll,
+		"file":              func(folder string) error { return os.Remove(filepath.Join(folder, boltstore.FileName)) },
+		"where a link goes": func(folder string) error { return relink(filepath.Join(folder, boltstore.FileName), dangling) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := fresh(t)
+			if err := open(t, folder).Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := lose(folder); err != nil {
+				t.Fatal(err)
+			}
+			_, err := boltstore.Open(folder)
+			if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), folder) {
+				t.Errorf("error %v, want one that says what is not there", err)
+			}
+			if _, err := os.Stat(filepath.Join(folder, boltstore.FileName)); err == nil {
+				t.Error("it was made anew")
+			}
+		})
+	}
+}
+
+// relink puts a link in the place of a file.
+func relink(path, target string) error { return errors.Join(os.Remove(path), os.Symlink(target, path)) }
+
+func TestAStoreIsMadeOnce(t *testing.T) {
+	folder := fresh(t)
+	store := open(t, folder)
+	put(t, store, "a", "1")
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := boltstore.Create(folder); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("error %v, want %v", err, fs.ErrExist)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "1"}, content(t, open(t, folder))); diff != "" {
+		t.Errorf("what was there (-want +got):\n%s", diff)
 	}
 }
 
@@ -182,11 +229,11 @@ func TestOfManyWhoBeginAtOnceOneHasTheStore(t *testing.T) {
 	opened := make(chan *boltstore.Store, 8)
 	for range cap(opened) {
 		all.Go(func() {
-			store, err := boltstore.Open(folder)
+			store, err := boltstore.Create(folder)
 			if err == nil {
 				opened <- store
-			} else if !strings.Contains(err.Error(), "in use by") {
-				t.Errorf("error %v, want one that says who has it", err)
+			} else if !errors.Is(err, fs.ErrExist) {
+				t.Errorf("error %v, want %v", err, fs.ErrExist)
 			}
 		})
 	}

@@ -10,6 +10,9 @@
 // Compute Engine's metadata server. Ten thousand may be held, since one that waits is no
 // more than a connection: no goroutine, no buffers, see parked.
 //
+// Their http.Server should have all its limits of time (ReadTimeout, WriteTimeout, IdleTimeout): they
+// keep clients that neither send nor read from holding connections, and end no watch.
+//
 // An Endpoint also misbehaves on demand, in the ways networks and endpoints really do, so
 // that clients can be tested against it.
 package imds

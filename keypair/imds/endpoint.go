@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const invalidParameters = "Missing or Invalid Parameters"
@@ -144,6 +145,9 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) {
 // other has its answer already.
 func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, s *state) bool {
 	switch {
+	case r.ContentLength != 0:
+		refuseBody(w)
+		return false
 	case s.gone:
 		reply(w, http.StatusNotFound, "Not Found")
 		return false
@@ -165,6 +169,14 @@ func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, s *state) bool 
 		reply(w, status, http.StatusText(status))
 	}
 	return status == http.StatusOK
+}
+
+// refuseBody answers a request with a body, which none needs, and ends the connection: before the
+// next request net/http would wait for the body, for as long as its server has no ReadTimeout.
+func refuseBody(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(sendTime))
+	w.Header().Set("Connection", "close")
+	reply(w, http.StatusBadRequest, invalidParameters)
 }
 
 // tell answers from the tree.

@@ -263,3 +263,26 @@ func TestTheKeyAloneIsPlainTextOfAStatedLength(t *testing.T) {
 		})
 	}
 }
+
+// Nobody holds a connection by a body that is announced and not sent, also where the server has no limits of time.
+func TestARequestWithABodyEndsItsConnection(t *testing.T) {
+	s := imds.NewService(imds.Options{})
+	mustSet(t, s, instance())
+	conns := map[string]net.Conn{}
+	for name, handler := range map[string]http.Handler{"instance": s.For(instance().ID), "stranger": s} {
+		address := startServer(t, handler)
+		for _, body := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
+			for _, request := range []string{"GET /", "GET " + watchPath(""), "PUT /latest/api/token", "GET /none"} {
+				method, path, _ := strings.Cut(request, " ")
+				conns[name+", "+request+", "+body] = open(t, address, method, path, body)
+			}
+		}
+	}
+	for name, conn := range conns {
+		text := rest(t, conn)
+		if statusOf(text) != 400 || !strings.Contains(text, "\r\nConnection: close\r\n") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	check(t, s.Endpoint(instance().ID).Waiting(), 0)
+}

@@ -28,10 +28,10 @@ type parked struct {
 }
 
 // park takes the request's connection over, or returns nil where it has to stay with its
-// handler: HTTP/2 has many requests on one, TLS a state of its own, and what HTTP/1.0 and
-// requests with a body need is not worth the code.
+// handler: HTTP/2 has many requests on one, TLS a state of its own, and what HTTP/1.0
+// needs is not worth the code.
 func (e *Endpoint) park(w http.ResponseWriter, r *http.Request) *parked {
-	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.TLS != nil || r.ContentLength != 0 {
+	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.TLS != nil {
 		return nil
 	}
 	conn, _, err := http.NewResponseController(w).Hijack()

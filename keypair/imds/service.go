@@ -146,11 +146,14 @@ func (s *Service) from(remote string) *Endpoint {
 }
 
 func serve(e *Endpoint, w http.ResponseWriter, r *http.Request) {
-	if e == nil {
+	switch {
+	case e != nil:
+		e.ServeHTTP(w, r)
+	case r.ContentLength != 0:
+		refuseBody(w)
+	default:
 		reply(w, http.StatusNotFound, "Not Found")
-		return
 	}
-	e.ServeHTTP(w, r)
 }
 
 // Close hangs up on all watches and holds none any more; further ones are answered 503. All

@@ -181,13 +181,21 @@ func (e *Endpoint) hold(w http.ResponseWriter, r *http.Request, since string, wa
 		reply(w, http.StatusServiceUnavailable, "Service Unavailable")
 		return
 	case waits:
-		// A server's time limit for an answer counts from here again.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // HTTP/2 counts the wait, too
 		if !e.over(h, r, wait) {
 			panic(http.ErrAbortHandler)
 		}
+		limitAgain(w, r)
 	}
 	e.answer(w, r)
+}
+
+// limitAgain has the server's limit for an answer count from here.
+func limitAgain(w http.ResponseWriter, r *http.Request) {
+	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if ok && server.WriteTimeout > 0 {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(server.WriteTimeout))
+	}
 }
 
 // over waits until the watch is over, and reports whether there is somebody to answer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -20,7 +21,23 @@ type hook struct {
 // hookTime is how long a restart may take.
 const hookTime = 15 * time.Minute
 
-// restart runs the program until it ends; with the context, it and what it has started are ended.
+// passedOn are the variables of the environment that the program has of keypaird's. Others may be secrets, or systemd's
+// business with keypaird.
+var passedOn = []string{"PATH", "HOME", "LANG", "TZ", "TMPDIR"}
+
+// environment is what the program is run in.
+func environment(id string) []string {
+	env := []string{"LATCHKEY_INSTANCE_ID=" + id}
+	for _, name := range passedOn {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// restart runs the program until it ends; with the context, it and what it has started are ended. What it
+// has put into a session of its own goes on: that may be the machine.
 func (h hook) restart(ctx context.Context, instance keypair.Instance, force bool) error {
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
 	defer cancel()
@@ -28,6 +45,7 @@ func (h hook) restart(ctx context.Context, instance keypair.Instance, force bool
 	if force {
 		cmd.Args = append(cmd.Args, "force")
 	}
+	cmd.Env = environment(instance.ID)
 	cmd.Stdout, cmd.Stderr = h.log, h.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -38,7 +38,7 @@ func (p *program) init(ctx context.Context, id, endpoint string) (err error) {
 	if err := vacant(p.data); err != nil {
 		return err
 	}
-	store, err := boltstore.Open(p.data)
+	store, err := boltstore.Create(p.data)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -20,12 +21,14 @@ import (
 	"github.com/latchkey-ssh/latchkey/systemd"
 )
 
-// Bounds on what a client may take of a server.
+// Bounds on what a client may take of a server. A watch of the metadata endpoint takes its connection out of
+// those on time.
 const (
 	headerTime = 5 * time.Second
 	readTime   = 15 * time.Second
 	writeTime  = 30 * time.Second
-	idleTime   = 2 * time.Minute
+	tellTime   = 10 * time.Second // for an answer of the metadata endpoint
+	idleTime   = 15 * time.Second
 	maxHeader  = 16 << 10 // bytes, where no parameters are in the request line
 
 	// farewell is how long answers under way have when the program ends.
@@ -33,7 +36,22 @@ const (
 )
 
 // servers are those of one run.
-type servers struct{ all []server }
+type servers struct {
+	all    []server
+	shares shares
+	log    *slog.Logger
+}
+
+// newServers returns none yet, with what there may be of connections shared out among an API and so many
+// listeners of the metadata endpoint.
+func newServers(endpoints int, log *slog.Logger) (*servers, error) {
+	var files unix.Rlimit // Go has raised it as far as it may
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return nil, os.NewSyscallError("getrlimit", err)
+	}
+	shares, err := shareOut(files.Cur, endpoints)
+	return &servers{shares: shares, log: log}, err
+}
 
 // server is one with the listener it serves.
 type server struct {
@@ -64,7 +82,9 @@ func (s *servers) addAPI(flags service, handler http.Handler) (string, error) {
 		added.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 		scheme = "https://"
 	}
-	address, err := s.listen(added, flags.listen)
+	room := newRoom(s.shares.api, 0, s.log)
+	added.ConnState = room.note
+	address, err := s.listen(added, room, flags.listen)
 	return scheme + address, err
 }
 
@@ -87,39 +107,47 @@ func (s *servers) addMetadata(ctx context.Context, where string, region *keypair
 	id, address, own := strings.Cut(where, "=")
 	var handler http.Handler = metadata
 	if own {
-		if err := registerOnce(ctx, region, id); err != nil {
+		if err := registerOnce(ctx, region, id, s.log); err != nil {
 			return imdsAt{}, cli.UsageError{Err: fmt.Errorf("--imds %s: %w", where, err)}
 		}
 		handler = metadata.For(id)
 	} else {
 		id, address = "", where
 	}
-	// No time to write in: an answer may wait for a change. ReadTimeout would end the wait.
-	added := server{Server: &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-	}}
-	at, err := s.listen(added, address)
+	at, err := s.listen(server{Server: metadataServer(handler)}, newRoom(s.shares.endpoint, s.shares.source, s.log), address)
 	if err != nil {
 		return imdsAt{}, fmt.Errorf("--imds %s: %w", where, err)
 	}
 	return imdsAt{id, "http://" + at}, nil
 }
 
-// registerOnce registers an instance of which nothing but the id is known.
-func registerOnce(ctx context.Context, region *keypair.Region, id string) error {
+// metadataServer gives a whole request no more time than its header: none has a body.
+func metadataServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: tellTime,
+		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+	}
+}
+
+// registerOnce registers an instance of which nothing but the id is known. That is logged: in a region that is
+// kept, its instances are there, and one that is not may be a mistake.
+func registerOnce(ctx context.Context, region *keypair.Region, id string, log *slog.Logger) error {
 	_, err := region.Register(ctx, keypair.Instance{ID: id})
 	if errors.Is(err, keypair.ErrInstanceExists) {
 		return nil
 	}
+	if err == nil {
+		log.Info("registered, since --imds names it and it was not there", "instance_id", id)
+	}
 	return err
 }
 
-func (s *servers) listen(added server, address string) (string, error) {
+func (s *servers) listen(added server, in *room, address string) (string, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", err
 	}
-	added.listener = listener
+	in.Listener, added.listener = listener, in
 	s.all = append(s.all, added)
 	return listener.Addr().String(), nil
 }
@@ -137,7 +165,7 @@ func (s *servers) addManagement(path string, handler http.Handler) error {
 		return fmt.Errorf("management socket: %w", err)
 	}
 	s.all = append(s.all, server{
-		Server:   &http.Server{Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime},
+		Server:   &http.Server{Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime},
 		listener: listener,
 	})
 	return nil

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,6 +28,7 @@ type running struct {
 	stderr  bytes.Buffer
 	ended   chan struct{}
 	watches map[string]chan string // status of the answer, or the error
+	flood   []net.Conn
 }
 
 func (r *running) start(ts *testscript.TestScript, args []string) (err error) {
@@ -34,8 +37,11 @@ func (r *running) start(ts *testscript.TestScript, args []string) (err error) {
 		return err
 	}
 	r.cmd = exec.Command(program, args...)
+	if files := ts.Getenv("FILES"); files != "" {
+		r.cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec keypaird "$@"`, files}, args...)...)
+	}
 	r.cmd.Dir = ts.MkAbs(".")
-	r.cmd.Env = append(os.Environ(), "HOOK_LOG="+ts.MkAbs("hook.log"))
+	r.cmd.Env = append(os.Environ(), "SECRET_OF_KEYPAIRD=1")
 	r.stderr.Reset()
 	r.cmd.Stderr = &r.stderr
 	if r.stdout, err = r.cmd.StdoutPipe(); err != nil {
@@ -85,6 +91,10 @@ func (r *running) end(signal string) (int, error) {
 
 // kill ends what still runs.
 func (r *running) kill() {
+	for _, conn := range r.flood {
+		_ = conn.Close()
+	}
+	r.flood = nil
 	if r.ended == nil {
 		return
 	}
@@ -122,6 +132,19 @@ func (r *running) watch(name, endpoint string) error {
 	case why := <-answered:
 		return errors.New(why)
 	}
+}
+
+// hold makes connections that ask for something and stay, until the region is ended.
+func (r *running) hold(count int, url, request string) error {
+	for range count {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			return err
+		}
+		r.flood = append(r.flood, conn)
+		_, _ = io.WriteString(conn, request) // one that was refused may be closed
+	}
+	return nil
 }
 
 // answer is one of the metadata endpoint.

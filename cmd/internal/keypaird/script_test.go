@@ -2,10 +2,8 @@ package keypaird
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/latchkey-ssh/latchkey/cmd/internal/operator"
+	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 )
 
 func TestMain(m *testing.M) {
@@ -31,13 +30,14 @@ func TestTheRegionDoesAsItsCommandsSay(t *testing.T) {
 		Deadline: time.Now().Add(5 * time.Minute), // a region that is to be refused, and is not, serves on
 		Setup:    setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode":    exitCodeCommand,
+			"exitcode":    testmachine.ExitCode,
 			"serve":       serveCommand,
 			"end":         endCommand,
 			"get":         getCommand,
 			"watch":       watchCommand,
 			"wait-for":    waitForCommand,
 			"certificate": certificateCommand,
+			"flood":       floodCommand,
 		},
 	})
 }
@@ -57,20 +57,8 @@ type runningKey struct{}
 
 func theRunning(ts *testscript.TestScript) *running { return ts.Value(runningKey{}).(*running) }
 
-// exitCodeCommand runs a command that has to end with this code.
-func exitCodeCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exitcode CODE COMMAND [ARGUMENT ...]")
-	}
-	err := ts.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
-		ts.Fatalf("%v, want exit status %s", err, args[0])
-	}
-}
-
 // serveCommand starts a region and waits until it can be asked. What it says of itself is in
-// $API, $IMDS, $MANAGE and the variables of the SDKs, and is what the next command sees as
+// $API, $IMDS (the second: $IMDS2), $MANAGE and the variables of the SDKs, and is what the next command sees as
 // standard output.
 func serveCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
@@ -90,18 +78,34 @@ func serveCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", key.ID)
 		ts.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", key.Secret)
 	}
-	if len(line.Metadata) > 0 {
-		ts.Setenv("IMDS", line.Metadata[0].Endpoint)
+	for i, at := range line.Metadata {
+		ts.Setenv([]string{"IMDS", "IMDS2"}[i], at.Endpoint)
 	}
 }
 
-// endCommand sends the region a signal and checks how it ends.
+// floodCommand makes connections that stay: idle after an answer, or with a body that is never sent.
+func floodCommand(ts *testscript.TestScript, neg bool, args []string) {
+	requests := map[string]string{
+		"idle": "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"body": "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n",
+	}
+	if neg || len(args) != 3 || requests[args[1]] == "" {
+		ts.Fatalf("usage: flood COUNT idle|body URL")
+	}
+	count, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(theRunning(ts).hold(count, args[2], requests[args[1]]))
+}
+
+// endCommand sends the region a signal and checks how it ends. What it has logged is standard error.
 func endCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: end TERM|KILL STATUS")
 	}
-	status, err := theRunning(ts).end(args[0])
+	r := theRunning(ts)
+	status, err := r.end(args[0])
 	ts.Check(err)
+	fmt.Fprint(ts.Stderr(), r.stderr.String())
 	if got := strconv.Itoa(status); got != args[1] {
 		ts.Fatalf("keypaird ended with %s, want %s", got, args[1])
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
 	"os/exec"
 
 	"github.com/spf13/cobra"
@@ -71,6 +71,9 @@ registered with "keypaird instance add".
 An instance is known to the metadata endpoint by its source address (--imds ADDRESS), or by a listener of its
 own (--imds ID=ADDRESS, which also registers the instance if it is not there).
 
+The --restart-hook is run with PATH, HOME, LANG, TZ and TMPDIR of keypaird's environment, and LATCHKEY_INSTANCE_ID; 16 of
+them are at once at most.
+
 Exit status: 0 done, 1 failed, 64 wrong usage, 77 not permitted.`,
 		Example: `  keypaird init --data ./region > region.env
   keypaird --data ./region --listen 127.0.0.1:8440 --imds i-web1=127.0.0.1:9001
@@ -129,7 +132,7 @@ func (p *program) serve(ctx context.Context, s service) (err error) {
 // regionOptions are what the flags say of the region itself.
 func (p *program) regionOptions(s service, log *slog.Logger) (keypair.Options, error) {
 	options := keypair.Options{ID: s.region, Report: func(instance string, err error) {
-		log.Error("restart failed", "instance_id", instance, "error", err)
+		log.Error("restart", "instance_id", instance, "error", err)
 	}}
 	if s.hook == "" {
 		return options, nil
@@ -142,19 +145,28 @@ func (p *program) regionOptions(s service, log *slog.Logger) (keypair.Options, e
 	return options, nil
 }
 
-// open opens the region's store.
+// open opens the region's store. Only init makes one: an empty region in the place of one that is lost would
+// tell the instances that nothing is bound to them, and they would open their passwords.
 func (p *program) open(s service) (keypair.Store, error) {
 	if s.memory {
 		return memstore.New(), nil
 	}
-	if _, err := os.Stat(p.data); err != nil {
-		return nil, cli.UsageError{Err: fmt.Errorf("%w; make a region with: keypaird init --data %s", err, p.data)}
+	store, err := boltstore.Open(p.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cli.UsageError{Err: fmt.Errorf("%w; if there should be one, put it back, "+
+			"else make an empty one with: keypaird init --data %s", err, p.data)}
 	}
-	return boltstore.Open(p.data)
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
 }
 
 func (p *program) listenAndServe(ctx context.Context, s service, region *keypair.Region, metadata *imds.Service, log *slog.Logger) error {
-	var servers servers
+	servers, err := newServers(len(s.metadata), log)
+	if err != nil {
+		return err
+	}
 	defer servers.close()
 	defer metadata.Close() // what waits there would keep its server from ending
 	line := ready{Region: region.ID(), Metadata: []imdsAt{}}
