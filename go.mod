@@ -24,6 +24,5 @@ require (
 	github.com/godbus/dbus/v5 v5.2.4 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
-
 	golang.org/x/tools v0.36.0 // indirect
 )
