@@ -57,7 +57,7 @@ endif
 
 e2e: go ## (root) end-to-end tests: the package on a Debian that boots
 	@[ -n "$(root)" ] || { echo "make e2e boots machines: run it as root (sudo make e2e)" >&2; exit 1; }
-	@$(need) gcc ip nsenter ssh sshpass systemd-nspawn
+	@$(need) curl gcc ip nsenter ssh sshpass systemd-nspawn
 	@$(MAKE) --no-print-directory images SUITES='bookworm trixie'
 	$(GO) test -count 1 -timeout $(TIMEOUT) $(TESTFLAGS) ./e2e/...
 
