@@ -109,9 +109,6 @@ func parseEndpoint(text string) (url.URL, error) {
 // Endpoint is where the client calls.
 func (c *Client) Endpoint() string { return c.endpoint.Scheme + "://" + c.endpoint.Host }
 
-// Region is the region's id.
-func (c *Client) Region() string { return c.region }
-
 // call makes one request and reads its answer into answer, a pointer or nil.
 func (c *Client) call(ctx context.Context, action string, parameters url.Values, answer any) error {
 	status, body, err := c.send(ctx, action, parameters)
