@@ -134,16 +134,20 @@ func (p *program) lines() []string {
 func quoted(word string) string { return `"` + word + `"` }
 
 func (p *program) server() (*target.Server, error) {
-	options := target.Options{Root: p.root, SSHDConfig: p.config, Overrides: p.lines()}
+	options := []target.Option{
+		target.WithRoot(p.root), target.WithSSHDConfig(p.config), target.WithSettings(p.lines()...),
+	}
 	if p.passwords != "" {
 		passwords, err := readPasswords(p.passwords)
 		if err != nil {
 			return nil, err
 		}
-		options.Passwords = passwords
+		for user, password := range passwords {
+			options = append(options, target.WithUser(target.User{Name: user, Password: password}))
+		}
 	}
 	if p.logToStderr {
-		options.Log = func(a target.Attempt) { fmt.Fprintln(p.stderr, a) }
+		options = append(options, target.WithLog(func(e target.Event) { fmt.Fprintln(p.stderr, e) }))
 	}
-	return target.New(options)
+	return target.New(options...)
 }

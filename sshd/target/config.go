@@ -19,14 +19,17 @@ import (
 type Config struct {
 	root  string
 	text  *sshd.Text
-	given bool // something was configured; else Options say what is offered
+	given bool // there is a configuration; else the options say what is offered
+
+	standard map[string][]string // the defaults
 }
 
 // LoadConfig reads the sshd_config path below root, with overrides, lines as for sshd's -o, in front of it.
 // The path "none" stands for an empty file, "" for no configuration at all. An error names file and line. It stands for what sshd -t refuses, and for what this server
 // cannot honour although logins would be restricted by it.
 func LoadConfig(root, path string, overrides ...string) (*Config, error) {
-	c := &Config{root: root, text: &sshd.Text{}, given: path != "" || len(overrides) > 0}
+	c := &Config{root: root, text: &sshd.Text{}, given: path != ""}
+	c.standard = c.defaults()
 	if path != "" && path != "none" {
 		text, err := sshd.ReadText(root, path)
 		if err != nil {
@@ -131,7 +134,7 @@ func (c *Config) effective(conn sshd.Connection) (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	values := c.defaults()
+	values := maps.Clone(c.standard)
 	maps.Copy(values, set)
 	for keyword, args := range values {
 		if s, known := settingNamed(keyword); known && s.words != nil {
@@ -141,8 +144,18 @@ func (c *Config) effective(conn sshd.Connection) (map[string][]string, error) {
 	return values, nil
 }
 
-// defaults are sshd's own, but for UsePAM, which upstream's default fits. Without a configuration nothing is
-// asked of root that is not asked of others.
+// sets tells whether a keyword is in the configuration, in whatever Match block.
+func (c *Config) sets(keyword string) bool {
+	return slices.ContainsFunc(c.text.Directives, func(d sshd.Directive) bool { return d.Name() == keyword })
+}
+
+// withoutConfig are the defaults where there is no configuration: nothing is asked of root that is not asked of others, keys may
+// be in a test's own folders, and connections are dropped for their number only where no test would have so many.
+var withoutConfig = map[string]string{
+	"permitrootlogin": "yes", "strictmodes": "no", "maxstartups": "100:30:200", "persourcemaxstartups": "100",
+}
+
+// defaults are sshd's own, but for UsePAM, which upstream's default fits.
 func (c *Config) defaults() map[string][]string {
 	values := map[string][]string{}
 	for _, s := range settings {
@@ -151,7 +164,9 @@ func (c *Config) defaults() map[string][]string {
 		}
 	}
 	if !c.given {
-		values["permitrootlogin"] = []string{"yes"}
+		for keyword, value := range withoutConfig {
+			values[keyword] = []string{value}
+		}
 	}
 	return values
 }

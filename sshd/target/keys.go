@@ -32,8 +32,8 @@ func (p *policy) authorize(key ssh.PublicKey, now time.Time) (*authkeys.Entry, e
 	}
 	addr, _ := netip.ParseAddr(p.conn.Addr)
 	blob, why := key.Marshal(), errNotListed
-	for _, pattern := range p.values["authorizedkeysfile"] {
-		data, err := p.readKeys(pattern)
+	for _, source := range p.keySources() {
+		data, err := p.readSource(source)
 		if err != nil {
 			why = err
 			continue
@@ -48,6 +48,37 @@ func (p *policy) authorize(key ssh.PublicKey, now time.Time) (*authkeys.Entry, e
 		}
 	}
 	return nil, why
+}
+
+// keySources are those of the options, else the files that AuthorizedKeysFile names.
+func (p *policy) keySources() []keySource {
+	if len(p.keys) > 0 {
+		return p.keys
+	}
+	var files []keySource
+	for _, pattern := range p.values["authorizedkeysfile"] {
+		files = append(files, keySource{file: pattern})
+	}
+	return files
+}
+
+// keySources are the user's own.
+func (o *options) keySources(u User) []keySource {
+	var own []keySource
+	if u.AuthorizedKeys != "" {
+		own = append(own, keySource{read: func(string) ([]byte, error) { return []byte(u.AuthorizedKeys), nil }})
+	}
+	if u.AuthorizedKeysFile != "" {
+		own = append(own, o.fileKeys(u.AuthorizedKeysFile))
+	}
+	return own
+}
+
+func (p *policy) readSource(source keySource) ([]byte, error) {
+	if source.read != nil {
+		return source.read(p.conn.User)
+	}
+	return p.readKeys(source.file)
 }
 
 // permits asks the line. A signature's proof that a security key verified its user is not looked at here,

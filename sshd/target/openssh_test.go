@@ -74,7 +74,7 @@ func TestOpenSSHsClientIsLetInAndKeptOut(t *testing.T) {
 			f := serve(t, accounts(map[string]string{
 				configFile:                         test.config,
 				"/home/alice/.ssh/authorized_keys": key.Line + "\n" + rsa.Line + "\n",
-			}), configured())
+			}), configured()...)
 			out, err := openSSH(t, f, test.password, test.options...)
 			if got := err == nil && strings.HasPrefix(out, "in\n"); got != test.want {
 				t.Errorf("logged in: %v, %v\n%s\n%s", got, err, out, logged(f))
@@ -84,7 +84,7 @@ func TestOpenSSHsClientIsLetInAndKeptOut(t *testing.T) {
 }
 
 func TestOpenSSHsClientIsOfferedNoPasswordOnceTheDoorIsClosed(t *testing.T) {
-	f := serve(t, accounts(map[string]string{configFile: "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"}), configured())
+	f := serve(t, accounts(map[string]string{configFile: "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"}), configured()...)
 	out, err := openSSH(t, f, "", "-o", "PubkeyAuthentication=no")
 	if err == nil {
 		t.Fatal("logged in")

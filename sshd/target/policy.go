@@ -3,6 +3,7 @@ package target
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,42 +25,73 @@ type policy struct {
 	conn   sshd.Connection
 	values map[string][]string
 	who    account.Account
-	home   string // path from here; "" for a user without account
+	known  bool        // there is such a user
+	user   User        // of the options; the zero value where they have none of this name
+	keys   []keySource // of the options; else authorizedkeysfile counts
+	home   string      // path from here; "" for a user without account
 	root   string
 }
 
-// policyFor asks the configuration. A user without an account may still be listed in Options; one
-// whose name could not be an account's may not, as the name becomes part of a path.
+// policyFor asks the configuration, and the accounts where there is one. The name of a user could become part of a path,
+// so one that could not be an account's is nobody's.
 func (s *Server) policyFor(config *Config, conn sshd.Connection) (*policy, error) {
-	p := &policy{conn: conn, root: filepath.Join("/", s.options.Root)}
-	who, found, err := lookup(s.options.Root, conn.User)
-	if err != nil {
-		return nil, err
+	p := &policy{conn: conn, root: filepath.Join("/", s.options.root), keys: slices.Clone(s.options.keys)}
+	listed := false
+	if p.user, listed = s.options.users[conn.User]; listed {
+		p.keys = append(p.keys, s.options.keySources(p.user)...)
 	}
-	p.who, p.conn.Groups = who, who.GroupNames
-	if found {
-		p.home = filepath.Join(p.root, who.Home)
+	if err := s.findUser(config, p, listed); err != nil {
+		return nil, err
 	}
 	values, err := config.effective(p.conn)
 	if err != nil {
 		return nil, err
 	}
 	p.values = values
-	if s.options.AuthorizedKeysFile != "" {
-		p.values["authorizedkeysfile"] = strings.Fields(s.options.AuthorizedKeysFile)
+	if p.user.Methods != "" {
+		p.values["authenticationmethods"] = strings.Fields(p.user.Methods)
 	}
 	if !config.given {
-		s.offerWhatHasASecret(p)
+		s.offerWhatHasASecret(config, p)
 	}
 	return p, nil
 }
 
+// findUser looks the account up where there is a configuration; else users are those of the options, or anybody.
+func (s *Server) findUser(config *Config, p *policy, listed bool) error {
+	if !config.given {
+		p.known = listed || len(s.options.users) == 0
+		p.who, p.home = account.Account{Name: p.conn.User, UID: os.Geteuid(), Home: p.user.Home}, p.user.Home
+		return nil
+	}
+	who, found, err := lookup(s.options.root, p.conn.User)
+	if err != nil {
+		return err
+	}
+	p.who, p.known, p.conn.Groups = who, found || listed || len(p.keys) > 0, who.GroupNames
+	if found {
+		p.home = filepath.Join(p.root, who.Home)
+	}
+	return nil
+}
+
 // offerWhatHasASecret stands in for a configuration: a method is on when there is something to log in with.
-func (s *Server) offerWhatHasASecret(p *policy) {
-	p.values["pubkeyauthentication"] = yesOrNo(s.options.AuthorizedKeysFile != "")
-	p.values["passwordauthentication"] = yesOrNo(len(s.options.Passwords) > 0)
-	p.values["kbdinteractiveauthentication"] = yesOrNo(len(s.options.Passwords) > 0)
-	p.values["strictmodes"] = yesOrNo(false)
+func (s *Server) offerWhatHasASecret(config *Config, p *policy) {
+	anyKey, anyPassword, anyPrompt := len(s.options.keys) > 0 || len(s.options.cas) > 0, false, false
+	for _, user := range s.options.users {
+		anyKey = anyKey || len(s.options.keySources(user)) > 0
+		anyPassword = anyPassword || user.Password != ""
+		anyPrompt = anyPrompt || len(user.Prompts) > 0
+	}
+	for keyword, on := range map[string]bool{
+		"pubkeyauthentication":         anyKey,
+		"passwordauthentication":       anyPassword,
+		"kbdinteractiveauthentication": anyPassword || anyPrompt,
+	} {
+		if !config.sets(keyword) {
+			p.values[keyword] = yesOrNo(on)
+		}
+	}
 }
 
 func yesOrNo(yes bool) []string {
@@ -153,7 +185,10 @@ func (w ways) after(method string) (left ways, done bool) {
 	return left, false
 }
 
-var errUserName = errors.New("not a valid user name")
+var (
+	errUserName = errors.New("not a valid user name")
+	errNoUser   = errors.New("no such user")
+)
 
 // admits tells why the method may not come next for this user.
 func (p *policy) admits(method string, left ways) error {
@@ -167,6 +202,9 @@ func (p *policy) admits(method string, left ways) error {
 func (p *policy) admitsUser() error {
 	if !account.ValidName(p.conn.User) {
 		return errUserName
+	}
+	if !p.known {
+		return errNoUser
 	}
 	if p.is("refuseconnection") {
 		return errors.New("RefuseConnection is yes")

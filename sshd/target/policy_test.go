@@ -23,8 +23,12 @@ func accounts(files map[string]string) map[string]string {
 	return files
 }
 
-func configured() Options {
-	return Options{SSHDConfig: configFile, Passwords: map[string]string{"root": "tulip", "alice": "tulip", "bob": "tulip"}}
+func configured() []Option {
+	options := []Option{WithSSHDConfig(configFile)}
+	for _, name := range []string{"root", "alice", "bob"} {
+		options = append(options, WithUser(User{Name: name, Password: "tulip"}))
+	}
+	return options
 }
 
 func TestTheMethodListIsThatOfSshd(t *testing.T) {
@@ -52,7 +56,7 @@ func TestTheMethodListIsThatOfSshd(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := serve(t, accounts(map[string]string{configFile: test.config}), configured())
+			f := serve(t, accounts(map[string]string{configFile: test.config}), configured()...)
 			if test.bob == "" {
 				test.bob = test.alice
 			}
@@ -84,7 +88,7 @@ func TestTheMethodListAgreesWithARealSshd(t *testing.T) {
 			m.StartSSHD()
 			want := m.Methods(t, "alice")
 			m.StopSSHD()
-			f := serve(t, accounts(map[string]string{configFile: config}), configured())
+			f := serve(t, accounts(map[string]string{configFile: config}), configured()...)
 			if diff := cmp.Diff(slices.Sorted(slices.Values(want)), f.methods(t, "alice")); diff != "" {
 				t.Error(diff)
 			}
@@ -111,7 +115,7 @@ func TestSeveralMethodsAreAskedForInTheirOrder(t *testing.T) {
 			f := serve(t, accounts(map[string]string{
 				configFile:                         "AuthenticationMethods " + test.config + "\n",
 				"/home/alice/.ssh/authorized_keys": first.Line + "\n" + second.Line + "\n",
-			}), configured())
+			}), configured()...)
 			if got := admitsInOrder(f, "alice", test.methods); got != test.want {
 				t.Errorf("logged in: %v: %s", got, logged(f))
 			}
@@ -154,7 +158,7 @@ func TestRootLogsInOnlyAsPermitted(t *testing.T) {
 		t.Run(test.config+test.line, func(t *testing.T) {
 			f := serve(t, accounts(map[string]string{
 				configFile: test.config + "\n", "/root/.ssh/authorized_keys": test.line + key.Line,
-			}), configured())
+			}), configured()...)
 			if got := f.admits(t, "root", ssh.PublicKeys(key.Signer)); got != test.key {
 				t.Errorf("key logs in: %v: %s", got, f.reasons())
 			}
@@ -182,7 +186,7 @@ func TestWhoIsNotAllowedDoesNotLogIn(t *testing.T) {
 		{"Match User bob\nRefuseConnection yes", true, false},
 	} {
 		t.Run(test.config, func(t *testing.T) {
-			f := serve(t, accounts(map[string]string{configFile: test.config}), configured())
+			f := serve(t, accounts(map[string]string{configFile: test.config}), configured()...)
 			if got := f.admits(t, "alice", ssh.Password("tulip")); got != test.alice {
 				t.Errorf("alice: %v: %s", got, f.reasons())
 			}
@@ -194,7 +198,7 @@ func TestWhoIsNotAllowedDoesNotLogIn(t *testing.T) {
 }
 
 func TestGroupsThatCannotBeReadLetNobodyIn(t *testing.T) {
-	f := serve(t, accounts(map[string]string{configFile: "DenyGroups wheel\n"}), configured())
+	f := serve(t, accounts(map[string]string{configFile: "DenyGroups wheel\n"}), configured()...)
 	group := filepath.Join(f.root, "etc/group")
 	if err := os.Remove(group); err != nil {
 		t.Fatal(err)
@@ -225,7 +229,7 @@ func TestTheOptionsOfALineAreInForce(t *testing.T) {
 	} {
 		t.Run(test.options, func(t *testing.T) {
 			key := newKey(t)
-			f := serve(t, map[string]string{"/keys/alice": test.options + key.Line}, Options{AuthorizedKeysFile: keysFile})
+			f := serve(t, map[string]string{"/keys/alice": test.options + key.Line}, WithAuthorizedKeysFile(keysFile))
 			client, err := f.login("alice", ssh.PublicKeys(key.Signer))
 			if err != nil {
 				if test.output != "" {
@@ -246,7 +250,7 @@ func TestForceCommandBeatsTheKeysCommand(t *testing.T) {
 	f := serve(t, accounts(map[string]string{
 		configFile:                         "Match User alice\nForceCommand echo \"by  config\"\n",
 		"/home/alice/.ssh/authorized_keys": `command="echo by key" ` + key.Line,
-	}), configured())
+	}), configured()...)
 	client, err := f.login("alice", ssh.PublicKeys(key.Signer))
 	if err != nil {
 		t.Fatal(err)
@@ -274,7 +278,7 @@ func TestStrictModesRefusesKeysThatOthersCanWrite(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := serve(t, accounts(map[string]string{
 				configFile: test.config, "/home/alice/.ssh/authorized_keys": key.Line,
-			}), configured())
+			}), configured()...)
 			if test.path != "" {
 				openUp(t, f, test.path)
 			}
@@ -304,7 +308,7 @@ func TestAlgorithmsAndSizesAreThoseAccepted(t *testing.T) {
 			key := testmachine.NewKey(t, test.kind)
 			f := serve(t, accounts(map[string]string{
 				configFile: test.config, "/home/alice/.ssh/authorized_keys": key.Line,
-			}), configured())
+			}), configured()...)
 			if got := f.admits(t, "alice", ssh.PublicKeys(key.Signer)); got != test.want {
 				t.Errorf("logged in: %v: %s", got, f.reasons())
 			}
@@ -327,7 +331,7 @@ func TestAConfigurationThatCannotBeHonouredIsRefused(t *testing.T) {
 		t.Run(test.config, func(t *testing.T) {
 			f := &fixture{root: t.TempDir()}
 			f.write(t, configFile, test.config+"\n")
-			_, err := New(Options{Root: f.root, SSHDConfig: configFile})
+			_, err := New(WithRoot(f.root), WithSSHDConfig(configFile))
 			if err == nil || !strings.Contains(err.Error(), configFile+test.want) {
 				t.Errorf("error %v, want %s%s", err, configFile, test.want)
 			}
@@ -336,7 +340,7 @@ func TestAConfigurationThatCannotBeHonouredIsRefused(t *testing.T) {
 }
 
 func TestReloadTakesTheNewConfigurationAndKeepsTheOldOnAnError(t *testing.T) {
-	f := serve(t, accounts(map[string]string{configFile: "PasswordAuthentication yes\n"}), configured())
+	f := serve(t, accounts(map[string]string{configFile: "PasswordAuthentication yes\n"}), configured()...)
 	for _, step := range []struct {
 		config string
 		err    bool

@@ -13,10 +13,10 @@ import (
 )
 
 // passwordGiven judges a password, for the method it came by.
-func (a *authentication) passwordGiven(meta ssh.ConnMetadata, method string, secret []byte, so *progress) (*ssh.Permissions, error) {
-	attempt := Attempt{Remote: a.remote, User: meta.User(), Method: method}
-	return a.try(attempt, so, func(*policy) (proof, error) {
-		if !a.server.passwordIs(meta.User(), secret) {
+func (c *connection) passwordGiven(meta ssh.ConnMetadata, method string, secret []byte, so *progress) (*ssh.Permissions, error) {
+	attempt := Event{User: meta.User(), Method: method}
+	return c.try(attempt, so, func(*policy) (proof, error) {
+		if !c.server.passwordIs(meta.User(), secret) {
 			return proof{}, errors.New("wrong password")
 		}
 		return proof{method: method}, nil
@@ -25,7 +25,7 @@ func (a *authentication) passwordGiven(meta ssh.ConnMetadata, method string, sec
 
 // passwordIs compares in a time that tells nothing about the password, nor whether the user has one.
 func (s *Server) passwordIs(user string, secret []byte) bool {
-	want := s.options.Passwords[user]
+	want := s.options.users[user].Password
 	given, expected := sha256.Sum256(secret), sha256.Sum256([]byte(want))
 	return subtle.ConstantTimeCompare(given[:], expected[:]) == 1 && want != ""
 }
@@ -34,20 +34,20 @@ type offerKey struct{}
 
 // keyOffered judges a key that the client says it has. Nothing is proved by that: the Permissions
 // only carry, to keyProved, the step that the key would be part of.
-func (a *authentication) keyOffered(meta ssh.ConnMetadata, key ssh.PublicKey, so *progress) (*ssh.Permissions, error) {
-	attempt := a.keyAttempt(meta, key)
-	p, err := a.policyFor(attempt.User)
+func (c *connection) keyOffered(meta ssh.ConnMetadata, key ssh.PublicKey, so *progress) (*ssh.Permissions, error) {
+	attempt := c.keyAttempt(meta, key)
+	p, err := c.policyFor(attempt.User)
 	if err != nil {
-		return a.fail(attempt, err)
+		return c.fail(attempt, err)
 	}
 	if err := p.admits(publicKey, so.orBegin(p).left); err != nil {
-		return a.fail(attempt, err)
+		return c.fail(attempt, err)
 	}
 	entry, err := p.authorize(key, time.Now())
 	if err != nil {
-		return a.fail(attempt, err)
+		return c.fail(attempt, err)
 	}
-	a.log(attempt, Postponed, nil)
+	c.log(attempt, Postponed, nil)
 	return offer(entry, so), nil
 }
 
@@ -62,13 +62,13 @@ func offer(entry *authkeys.Entry, so *progress) *ssh.Permissions {
 
 // keyProved is called once the client's signature has been verified. The files are asked again, as sshd does: a
 // key that was taken away since the query does not log in.
-func (a *authentication) keyProved(meta ssh.ConnMetadata, key ssh.PublicKey, offered *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+func (c *connection) keyProved(meta ssh.ConnMetadata, key ssh.PublicKey, offered *ssh.Permissions, _ string) (*ssh.Permissions, error) {
 	so, ok := offered.ExtraData[offerKey{}].(*progress)
 	if !ok {
 		return nil, errDenied
 	}
-	attempt := a.keyAttempt(meta, key)
-	return a.try(attempt, so, func(p *policy) (proof, error) {
+	attempt := c.keyAttempt(meta, key)
+	return c.try(attempt, so, func(p *policy) (proof, error) {
 		if so != nil && slices.Contains(so.proof.keys, attempt.Fingerprint) {
 			return proof{}, errors.New("the key was used for an earlier step")
 		}
@@ -80,6 +80,6 @@ func (a *authentication) keyProved(meta ssh.ConnMetadata, key ssh.PublicKey, off
 	})
 }
 
-func (a *authentication) keyAttempt(meta ssh.ConnMetadata, key ssh.PublicKey) Attempt {
-	return Attempt{Remote: a.remote, User: meta.User(), Method: publicKey, Fingerprint: ssh.FingerprintSHA256(key)}
+func (c *connection) keyAttempt(meta ssh.ConnMetadata, key ssh.PublicKey) Event {
+	return Event{User: meta.User(), Method: publicKey, Fingerprint: ssh.FingerprintSHA256(key)}
 }

@@ -10,20 +10,23 @@ import (
 	"time"
 )
 
-// maxStarting is how many connections may be on their way to a login at once; sshd's MaxStartups drops all above 100 too.
-const maxStarting = 100
-
 // acceptPause is how long Serve waits for files to be closed when it may open no more.
 const acceptPause = 20 * time.Millisecond
 
 // Serve serves every connection that l accepts until Close, and closes l. The error is never nil; after Close
 // it is ErrClosed.
 func (s *Server) Serve(l net.Listener) error {
-	defer l.Close()
 	if !s.track(func() { s.listeners[l] = struct{}{} }) {
+		_ = l.Close()
 		return ErrClosed
 	}
+	return s.accept(l)
+}
+
+// accept serves a listener that is tracked.
+func (s *Server) accept(l net.Listener) error {
 	defer s.untrack(func() { delete(s.listeners, l) })
+	defer l.Close()
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
@@ -56,13 +59,14 @@ func (s *Server) ServeConn(conn net.Conn) error {
 		return ErrClosed
 	}
 	defer s.untrack(func() { delete(s.conns, conn) })
-	auth, err := s.authenticate(conn)
+	c, err := s.newConnection(conn)
 	if err != nil {
 		return err
 	}
-	defer auth.over()
-	defer logPanic("connection of " + auth.remote)
-	s.ssh.HandleConn(&tiedConn{Conn: conn, auth: auth})
+	defer c.tell(Event{Kind: Disconnected})
+	defer c.over()
+	defer c.panicked()
+	s.ssh.HandleConn(&tiedConn{Conn: conn, connection: c})
 	return nil
 }
 
@@ -99,16 +103,11 @@ func (s *Server) untrack(remove func()) {
 	s.running.Done()
 }
 
-// tiedConn carries a connection's authentication to where the library asks for its settings.
-type tiedConn struct {
-	net.Conn
-	auth *authentication
-}
-
-// logPanic, deferred, keeps a panic in what serves one connection from ending the others.
-func logPanic(what string) {
+// panicked, deferred, keeps a panic in what serves one connection, or a part of it, from ending the others.
+func (c *connection) panicked() {
 	if fault := recover(); fault != nil {
-		fmt.Fprintf(os.Stderr, "panic in %s: %v\n%s", what, fault, debug.Stack())
+		c.tell(Event{Kind: Panicked, Reason: fmt.Sprint(fault)})
+		fmt.Fprintf(os.Stderr, "panic in a connection from %s: %v\n%s", c.remote, fault, debug.Stack())
 	}
 }
 

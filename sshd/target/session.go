@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 
@@ -25,27 +26,21 @@ type Session struct {
 	Stdout, Stderr io.Writer
 }
 
-// serveChannel serves one session channel. The library grants whatever it is asked for on it (agent forwarding,
-// any environment) and stops at requests whose receiver is not listening, so it is given only what it does right.
-func (s *Server) serveChannel(server *glssh.Server, conn *ssh.ServerConn, channel ssh.NewChannel, ctx glssh.Context) {
-	defer logPanic("session")
-	a := ctx.Value(contextKey{}).(*authentication)
-	if !s.track(func() {}) {
-		return
-	}
-	defer s.untrack(func() {})
-	defer a.sessions.Add(-1)
-	if a.sessions.Add(1) > a.maxSessions() {
+// serveSession serves one session channel.
+func (c *connection) serveSession(l *login, conn *ssh.ServerConn, channel ssh.NewChannel, ctx glssh.Context) {
+	defer c.sessions.Add(-1)
+	if c.sessions.Add(1) > c.maxSessions() {
 		_ = channel.Reject(ssh.ResourceShortage, "too many sessions")
 		return
 	}
 	open, end := context.WithCancel(ctx)
 	defer end()
+	server := &glssh.Server{Handler: c.runSession, SessionRequestCallback: c.countSession}
 	glssh.DefaultSessionHandler(server, conn, filteredChannel{channel}, sessionContext{ctx, open})
 }
 
-func (a *authentication) maxSessions() int64 {
-	p, err := a.policyFor("")
+func (c *connection) maxSessions() int64 {
+	p, err := c.policyFor("")
 	if err != nil {
 		return 0
 	}
@@ -85,56 +80,37 @@ func (c filteredChannel) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
 }
 
 // countSession is called before a session begins, in order; [Server.Close] waits for it from then on.
-func (s *Server) countSession(glssh.Session, string) bool {
-	return s.track(func() {})
+func (c *connection) countSession(glssh.Session, string) bool {
+	return c.server.track(func() {})
 }
 
 // runSession runs what the user may run and reports how it ended. The library would report success where nothing is.
-func (s *Server) runSession(channel glssh.Session) {
-	defer s.untrack(func() {})
+func (c *connection) runSession(channel glssh.Session) {
+	defer c.server.untrack(func() {})
 	status := 255
 	defer func() { _ = channel.Exit(status) }()
-	defer logPanic("session")
-	if session, ok := s.sessionOf(channel); ok {
-		status = s.options.Run(channel.Context(), session)
-	}
+	defer c.panicked()
+	session := c.sessionOf(c.loggedIn(), channel)
+	status = c.server.options.run(channel.Context(), session)
 }
 
-// sessionOf describes the session. Who its user is comes from the finished connection alone; without a proof
-// there is no session.
-func (s *Server) sessionOf(channel glssh.Session) (Session, bool) {
-	conn, ok := channel.Context().Value(glssh.ContextKeyConn).(*ssh.ServerConn)
-	if !ok || conn.Permissions == nil {
-		return Session{}, false
-	}
-	did, ok := conn.Permissions.ExtraData[proofKey{}].(proof)
-	if !ok {
-		return Session{}, false
-	}
-	a := channel.Context().Value(contextKey{}).(*authentication)
-	p, err := a.policyFor(conn.User())
-	if err != nil {
-		return Session{}, false
-	}
-	session := Session{
-		User: conn.User(), Method: did.method, Command: channel.RawCommand(), Home: p.home,
-		Remote: conn.RemoteAddr(), Local: conn.LocalAddr(),
+func (c *connection) sessionOf(l *login, channel glssh.Session) *Session {
+	session := &Session{
+		User: l.user, Method: l.proof.method, Command: channel.RawCommand(), Home: l.policy.home,
+		Remote: channel.RemoteAddr(), Local: channel.LocalAddr(),
 		Stdin: channel, Stdout: channel, Stderr: channel.Stderr(),
 	}
-	if n := len(did.keys); n > 0 {
-		session.Fingerprint = did.keys[n-1]
+	if n := len(l.proof.keys); n > 0 {
+		session.Fingerprint = l.proof.keys[n-1]
 	}
-	session.force(p, did)
-	return session, true
+	if command, forced := l.forcedCommand(); forced {
+		session.Original, session.Command, session.Forced = session.Command, command, true
+	}
+	return session
 }
 
-// force puts ForceCommand, else the key line's command, in the place of what was asked for.
-func (s *Session) force(p *policy, did proof) {
-	command, forced := p.forcedCommand()
-	if !forced {
-		command, forced = did.forcedCommand()
-	}
-	if forced {
-		s.Original, s.Command, s.Forced = s.Command, command, true
-	}
+// NotFound runs nothing, and says so as a shell does.
+func NotFound(_ context.Context, s *Session) int {
+	fmt.Fprintf(s.Stderr, "%s: command not found\n", s.Command)
+	return 127
 }

@@ -19,7 +19,7 @@ const killedGrace = 2 * time.Second
 // Shell runs a session's command by /bin/sh as the user that the process runs as, with an environment of its own,
 // in the user's home where there is one. When the session ends the whole process group is killed. The
 // status is that of the command, 255 where it has none.
-func Shell(ctx context.Context, s Session) int {
+func Shell(ctx context.Context, s *Session) int {
 	cmd := exec.CommandContext(ctx, "/bin/sh", shellArgs(s)...)
 	cmd.Env, cmd.Dir = environment(s), workingFolder(s)
 	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
@@ -42,7 +42,7 @@ func Shell(ctx context.Context, s Session) int {
 }
 
 // shellArgs: an empty forced command is a command, not a shell.
-func shellArgs(s Session) []string {
+func shellArgs(s *Session) []string {
 	if s.Command == "" && !s.Forced {
 		return nil
 	}
@@ -60,7 +60,7 @@ func status(err error) int {
 	return 255
 }
 
-func environment(s Session) []string {
+func environment(s *Session) []string {
 	env := []string{
 		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "SHELL=/bin/sh",
 		"USER=" + s.User, "LOGNAME=" + s.User, "HOME=" + workingFolder(s),
@@ -76,7 +76,7 @@ func environment(s Session) []string {
 	return env
 }
 
-func workingFolder(s Session) string {
+func workingFolder(s *Session) string {
 	if info, err := os.Stat(s.Home); err == nil && info.IsDir() {
 		return s.Home
 	}

@@ -1,7 +1,6 @@
 package target
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,65 +11,40 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Options say what a Server lets in. The zero value lets nobody in.
-type Options struct {
-	// Root is the folder below which every path here, in the configuration and in /etc/passwd is; "" means "/".
-	Root string
-
-	// AuthorizedKeysFile is one or more paths, separated by blanks, with the tokens %u, %U, %h and %% of
-	// sshd_config(5); a relative path is below the user's home. It takes the place of the configuration's.
-	// A pattern without %h, %U and with a leading "/" serves users who have no account.
-	AuthorizedKeysFile string
-
-	// Passwords are the passwords by user name, for both password and keyboard-interactive. An
-	// empty password never lets anyone in.
-	Passwords map[string]string
-
-	// SSHDConfig is the path of an sshd_config; "" means none: then every method that Options give a
-	// secret for is offered, to root too.
-	SSHDConfig string
-
-	// Overrides are lines that come before the configuration's, as sshd's -o.
-	Overrides []string
-
-	// HostKeys replace those that the configuration names. Where neither names one, an ed25519 key is
-	// made for the life of the Server.
-	HostKeys []ssh.Signer
-
-	// Run runs one session and returns its exit status; nil means [Shell].
-	Run func(context.Context, Session) int
-
-	// Log is told of every attempt to log in, from many goroutines at once; nil tells nobody.
-	Log func(Attempt)
-}
-
 // Server is an SSH server. Its methods may be called from several goroutines.
 type Server struct {
-	options Options
+	options *options
 	config  atomic.Pointer[Config]
 	ssh     *glssh.Server
+	record  record
 
-	starting atomic.Int64 // connections that have not logged in yet
-	running  sync.WaitGroup
+	connections atomic.Uint64 // so far
+	starting    atomic.Int64  // those that have not logged in yet
+	running     sync.WaitGroup
 
 	mu        sync.Mutex
 	closed    bool
 	listeners map[net.Listener]struct{}
 	conns     map[net.Conn]struct{}
+	faults    []Fault
+	clientKey ssh.Signer
 }
 
 // ErrClosed is what Serve and ServeConn return after Close.
 var ErrClosed = errors.New("the SSH server is closed")
 
 // New returns a server that is ready to serve. An error names the file, and the line where there is one.
-func New(options Options) (*Server, error) {
+//
+// Without any way to log in among the options, a key is made that lets in as any user: [Server.ClientKey].
+func New(opts ...Option) (*Server, error) {
 	s := &Server{
-		options:   options,
+		options:   newOptions(opts),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[net.Conn]struct{}{},
 	}
-	if s.options.Run == nil {
-		s.options.Run = Shell
+	s.faults = s.options.faults
+	if err := s.makeClientKey(); err != nil {
+		return nil, err
 	}
 	if err := s.Reload(); err != nil {
 		return nil, err
@@ -86,7 +60,7 @@ func New(options Options) (*Server, error) {
 // Reload reads the configuration again, as sshd does on SIGHUP. Connections that are being served keep the one they
 // began with, and after an error so does the Server. The authorized keys need no reload.
 func (s *Server) Reload() error {
-	config, err := LoadConfig(s.options.Root, s.options.SSHDConfig, s.options.Overrides...)
+	config, err := LoadConfig(s.options.root, s.options.config, s.options.settings...)
 	if err != nil {
 		return err
 	}
@@ -107,18 +81,19 @@ func (s *Server) Addr() net.Addr {
 	return nil
 }
 
-// newSSH sets up the library so that nothing it does by default for authentication can be reached. With no
-// handler of its own set it turns on the method "none", which is refused in [authentication.none].
+// newSSH sets up the library so that nothing it does by default for authentication, sessions or forwarding can be
+// reached. With no handler of its own set it turns on the method "none", which is refused in [connection.none].
 func (s *Server) newSSH(keys []ssh.Signer) *glssh.Server {
 	server := &glssh.Server{
-		Version:                "latchkey",
-		Handler:                s.runSession,
-		SessionRequestCallback: s.countSession,
-		ConnCallback:           s.beginConn,
-		ServerConfigCallback:   serverConfig,
-		ChannelHandlers:        map[string]glssh.ChannelHandler{"session": s.serveChannel},
-		RequestHandlers:        map[string]glssh.RequestHandler{},
-		SubsystemHandlers:      map[string]glssh.SubsystemHandler{},
+		Version:              "latchkey",
+		IdleTimeout:          s.options.idle,
+		ConnCallback:         beginConn,
+		ServerConfigCallback: serverConfig,
+		ChannelHandlers: map[string]glssh.ChannelHandler{
+			"session": onChannel((*connection).serveSession),
+		},
+		RequestHandlers:   map[string]glssh.RequestHandler{},
+		SubsystemHandlers: map[string]glssh.SubsystemHandler{},
 	}
 	for _, key := range keys {
 		server.AddHostKey(key)
@@ -127,11 +102,11 @@ func (s *Server) newSSH(keys []ssh.Signer) *glssh.Server {
 }
 
 func (s *Server) hostKeys() ([]ssh.Signer, error) {
-	if len(s.options.HostKeys) > 0 {
-		return s.options.HostKeys, nil
+	if len(s.options.hostKeys) > 0 {
+		return s.options.hostKeys, nil
 	}
 	if files := s.config.Load().HostKeys(); len(files) > 0 {
-		return readHostKeys(s.options.Root, files)
+		return readHostKeys(s.options.root, files)
 	}
 	key, err := newHostKey()
 	if err != nil {

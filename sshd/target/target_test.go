@@ -28,21 +28,17 @@ type fixture struct {
 	addr string
 
 	mu       sync.Mutex
-	attempts []Attempt
+	attempts []Event
 }
 
 // serve starts a server on the files given (path below its root: content). Folders are made.
-func serve(t *testing.T, files map[string]string, options Options) *fixture {
+func serve(t *testing.T, files map[string]string, options ...Option) *fixture {
 	t.Helper()
 	f := &fixture{root: t.TempDir()}
 	for name, content := range files {
 		f.write(t, name, content)
 	}
-	options.Root = f.root
-	if options.Log == nil {
-		options.Log = f.log
-	}
-	server, err := New(options)
+	server, err := New(append([]Option{WithRoot(f.root), WithLog(f.log)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,10 +69,12 @@ func (f *fixture) write(t *testing.T, name, content string) {
 	}
 }
 
-func (f *fixture) log(a Attempt) {
+func (f *fixture) log(a Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.attempts = append(f.attempts, a)
+	if a.Kind == Auth {
+		f.attempts = append(f.attempts, a)
+	}
 }
 
 // reasons are those of all failed attempts so far.
@@ -166,7 +164,7 @@ const (
 
 func TestOnlyTheListedKeyLogsIn(t *testing.T) {
 	bound, other := newKey(t), newKey(t)
-	f := serve(t, map[string]string{"/keys/alice": bound.Line + "\n"}, Options{AuthorizedKeysFile: keysFile})
+	f := serve(t, map[string]string{"/keys/alice": bound.Line + "\n"}, WithAuthorizedKeysFile(keysFile))
 	for _, test := range []struct {
 		name, user string
 		key        testmachine.Key
@@ -189,7 +187,7 @@ func TestOnlyTheListedKeyLogsIn(t *testing.T) {
 }
 
 func TestPasswordsLogInByBothMethods(t *testing.T) {
-	f := serve(t, nil, Options{Passwords: map[string]string{"alice": "tulip", "empty": ""}})
+	f := serve(t, nil, WithUser(User{Name: "alice", Password: "tulip"}), WithUser(User{Name: "empty"}))
 	for _, test := range []struct {
 		name, user, password string
 		want                 bool
@@ -213,7 +211,7 @@ func TestPasswordsLogInByBothMethods(t *testing.T) {
 
 func TestASessionRunsItsCommand(t *testing.T) {
 	key := newKey(t)
-	f := serve(t, map[string]string{"/keys/alice": key.Line}, Options{AuthorizedKeysFile: keysFile})
+	f := serve(t, map[string]string{"/keys/alice": key.Line}, WithAuthorizedKeysFile(keysFile))
 	client, err := f.login("alice", ssh.PublicKeys(key.Signer))
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +237,7 @@ func TestASessionRunsItsCommand(t *testing.T) {
 
 func TestCloseEndsRunningSessions(t *testing.T) {
 	key := newKey(t)
-	f := serve(t, map[string]string{"/keys/alice": key.Line}, Options{AuthorizedKeysFile: keysFile})
+	f := serve(t, map[string]string{"/keys/alice": key.Line}, WithAuthorizedKeysFile(keysFile))
 	client, err := f.login("alice", ssh.PublicKeys(key.Signer))
 	if err != nil {
 		t.Fatal(err)
@@ -276,7 +274,7 @@ func TestCloseEndsRunningSessions(t *testing.T) {
 func TestEveryAttemptIsLogged(t *testing.T) {
 	key, other := newKey(t), newKey(t)
 	f := serve(t, map[string]string{"/keys/alice": key.Line},
-		Options{AuthorizedKeysFile: keysFile, Passwords: map[string]string{"alice": "tulip"}})
+		WithAuthorizedKeysFile(keysFile), WithUser(User{Name: "alice", Password: "tulip"}))
 	f.admits(t, "alice", ssh.PublicKeys(other.Signer, key.Signer))
 	f.admits(t, "alice", ssh.Password("secret-guess"))
 	var got []string
@@ -291,10 +289,10 @@ func TestEveryAttemptIsLogged(t *testing.T) {
 		got = append(got, strings.ReplaceAll(line, ssh.FingerprintSHA256(other.Signer.PublicKey()), "OTHER"))
 	}
 	want := []string{
-		`failed publickey for "alice" from 127.0.0.1 key OTHER: no line of authorized_keys has the key`,
-		`postponed publickey for "alice" from 127.0.0.1 key KEY`,
-		`accepted publickey for "alice" from 127.0.0.1 key KEY`,
-		`failed password for "alice" from 127.0.0.1: wrong password`,
+		`connection 1 from 127.0.0.1: auth user="alice" method="publickey" key="OTHER" verdict="failed" reason="no line of authorized_keys has the key"`,
+		`connection 1 from 127.0.0.1: auth user="alice" method="publickey" key="KEY" verdict="postponed"`,
+		`connection 1 from 127.0.0.1: auth user="alice" method="publickey" key="KEY" verdict="accepted"`,
+		`connection 2 from 127.0.0.1: auth user="alice" method="password" verdict="failed" reason="wrong password"`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("log:\n%s", strings.Join(got, "\n"))

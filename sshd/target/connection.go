@@ -1,0 +1,181 @@
+package target
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	glssh "github.com/gliderlabs/ssh"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey-ssh/latchkey/sshd"
+)
+
+// connection is one connection, under the configuration in force when it began.
+//
+// Nothing in it is an identity while nobody has logged in. What has been proved is handed from one step of the login to the next
+// through the callbacks' own arguments, and ends in the Permissions of the finished connection; a key that was only
+// asked about leaves no trace.
+type connection struct {
+	server *Server
+	config *Config
+	number uint64
+	net    net.Conn
+	remote string
+	asked  sshd.Connection // without its user
+	faults []Fault
+
+	deadline *time.Timer
+	left     sync.Once
+	sessions atomic.Int64
+
+	mu       sync.Mutex
+	policies map[string]*policy
+	login    *login
+}
+
+// newConnection begins one. It is closed when no one has logged in within LoginGraceTime.
+func (s *Server) newConnection(conn net.Conn) (*connection, error) {
+	c := &connection{
+		server: s, config: s.config.Load(), number: s.connections.Add(1), net: conn, remote: host(conn.RemoteAddr()),
+		policies: map[string]*policy{},
+	}
+	if err := s.begin(c); err != nil {
+		c.tell(Event{Kind: Refused, Reason: err.Error()})
+		return nil, err
+	}
+	c.asked = sshd.Connection{
+		Host: c.remote, Addr: c.remote,
+		LAddr: host(conn.LocalAddr()), LPort: port(conn.LocalAddr()),
+	}
+	c.deadline = time.AfterFunc(c.config.loginGrace(), func() { _ = conn.Close() })
+	c.tell(Event{Kind: Connected})
+	return c, nil
+}
+
+// over ends the time for logging in: the user has, or the connection is gone.
+func (c *connection) over() {
+	c.left.Do(func() {
+		c.deadline.Stop()
+		c.server.finish(c)
+	})
+}
+
+// tell fills in what is known of the connection.
+func (c *connection) tell(e Event) {
+	e.Connection, e.Remote = c.number, c.remote
+	if l := c.loggedIn(); l != nil && e.User == "" {
+		e.User = l.user
+	}
+	c.server.tell(e)
+}
+
+// policyFor is what holds for a user on this connection. Like sshd, the account is looked up once.
+func (c *connection) policyFor(user string) (*policy, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.policies[user]; p != nil {
+		return p, nil
+	}
+	asked := c.asked
+	asked.User = user
+	p, err := c.server.policyFor(c.config, asked)
+	if err == nil && len(c.policies) < maxPolicies {
+		c.policies[user] = p
+	}
+	return p, err
+}
+
+// maxPolicies bounds what a client that changes its user's name makes us remember.
+const maxPolicies = 4
+
+func (c *connection) loggedIn() *login {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.login
+}
+
+// loginOf is who has logged in. It comes from the finished connection alone; without a proof there is nobody.
+func (c *connection) loginOf(conn *ssh.ServerConn) (*login, bool) {
+	if conn.Permissions == nil {
+		return nil, false
+	}
+	did, ok := conn.Permissions.ExtraData[proofKey{}].(proof)
+	if !ok {
+		return nil, false
+	}
+	p, err := c.policyFor(conn.User())
+	if err != nil {
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.login == nil {
+		c.login = &login{user: conn.User(), proof: did, policy: p, client: string(conn.ClientVersion())}
+	}
+	return c.login, true
+}
+
+// login is a user who has logged in.
+type login struct {
+	user   string
+	client string // identification of the client
+	proof  proof
+	policy *policy
+}
+
+type contextKey struct{}
+
+func connectionOf(ctx glssh.Context) *connection {
+	c, _ := ctx.Value(contextKey{}).(*connection)
+	return c
+}
+
+// tiedConn carries a connection to where the library asks for its settings.
+type tiedConn struct {
+	net.Conn
+	connection *connection
+}
+
+// beginConn ties the connection to the library's context.
+func beginConn(ctx glssh.Context, conn net.Conn) net.Conn {
+	ctx.SetValue(contextKey{}, conn.(*tiedConn).connection)
+	return conn
+}
+
+// onChannel is serve as the library calls it: with the user who has logged in, a panic kept to the channel, and
+// [Server.Close] waiting for its end. A channel of nobody is refused.
+func onChannel(serve func(*connection, *login, *ssh.ServerConn, ssh.NewChannel, glssh.Context)) glssh.ChannelHandler {
+	return func(_ *glssh.Server, conn *ssh.ServerConn, channel ssh.NewChannel, ctx glssh.Context) {
+		c := connectionOf(ctx)
+		defer c.panicked()
+		if !c.server.track(func() {}) {
+			return
+		}
+		defer c.server.untrack(func() {})
+		l, ok := c.loginOf(conn)
+		if !ok {
+			_ = channel.Reject(ssh.Prohibited, "nobody has logged in")
+			return
+		}
+		serve(c, l, conn, channel, ctx)
+	}
+}
+
+// onRequest is the same for a request that concerns the whole connection.
+func onRequest(serve func(*connection, *login, *ssh.ServerConn, *ssh.Request, glssh.Context) (bool, []byte)) glssh.RequestHandler {
+	return func(ctx glssh.Context, _ *glssh.Server, request *ssh.Request) (ok bool, reply []byte) {
+		c := connectionOf(ctx)
+		defer c.panicked()
+		conn, _ := ctx.Value(glssh.ContextKeyConn).(*ssh.ServerConn)
+		if conn == nil {
+			return false, nil
+		}
+		l, ok := c.loginOf(conn)
+		if !ok {
+			return false, nil
+		}
+		return serve(c, l, conn, request, ctx)
+	}
+}

@@ -1,0 +1,118 @@
+package target
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// TB is what [Start] needs of a test; *testing.T, *testing.B and *testing.F have it.
+type TB interface {
+	Helper()
+	Failed() bool
+	Cleanup(func())
+	Logf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// Start starts a server on a free port of 127.0.0.1, which is closed when the test ends. A test that fails shows what
+// happened at the server.
+func Start(t TB, opts ...Option) *Server {
+	t.Helper()
+	s, err := New(opts...)
+	if err != nil {
+		t.Fatalf("start an SSH server: %v", err)
+	}
+	if _, err := s.Listen("127.0.0.1:0"); err != nil {
+		t.Fatalf("start an SSH server: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = s.Close()
+		if !t.Failed() {
+			return
+		}
+		for _, e := range s.Events() {
+			t.Logf("ssh server: %s", e)
+		}
+	})
+	return s
+}
+
+// Listen listens on a TCP address, host:port, and serves what connects until [Server.Close].
+func (s *Server) Listen(address string) (net.Addr, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if !s.track(func() { s.listeners[l] = struct{}{} }) {
+		_ = l.Close()
+		return nil, ErrClosed
+	}
+	go func() { _ = s.accept(l) }()
+	return l.Addr(), nil
+}
+
+// KnownHosts is a line for known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) for each host key of the server, at the
+// address of [Server.Addr].
+func (s *Server) KnownHosts() string {
+	var lines strings.Builder
+	for _, key := range s.ssh.HostSigners {
+		fmt.Fprintln(&lines, knownhosts.Line([]string{s.Addr().String()}, key.PublicKey()))
+	}
+	return lines.String()
+}
+
+// ClientConfig is a client's configuration for x/crypto/ssh: it logs in as user by the methods given, or, where none is
+// given, by [Server.ClientKey] or the user's own password, and takes no other host key than the server's.
+func (s *Server) ClientConfig(user string, methods ...ssh.AuthMethod) *ssh.ClientConfig {
+	if len(methods) == 0 {
+		methods = s.ownMethods(user)
+	}
+	return &ssh.ClientConfig{
+		User: user, Auth: methods, HostKeyCallback: s.checkHostKey, Timeout: 10 * time.Second,
+	}
+}
+
+func (s *Server) checkHostKey(_ string, _ net.Addr, key ssh.PublicKey) error {
+	for _, own := range s.ssh.HostSigners {
+		if bytes.Equal(own.PublicKey().Marshal(), key.Marshal()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("host key %s is not the server's", ssh.FingerprintSHA256(key))
+}
+
+func (s *Server) ownMethods(user string) []ssh.AuthMethod {
+	if key := s.ClientKey(); key != nil {
+		return []ssh.AuthMethod{ssh.PublicKeys(key)}
+	}
+	if u := s.options.users[user]; u.Password != "" {
+		return []ssh.AuthMethod{ssh.Password(u.Password)}
+	}
+	return nil
+}
+
+// ClientKey is the key that was made because no option gave a way to log in; it lets in as any user. Else it is nil.
+func (s *Server) ClientKey() ssh.Signer { return s.clientKey }
+
+func (s *Server) makeClientKey() error {
+	if s.options.waysIn() {
+		return nil
+	}
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make a client's key: %w", err)
+	}
+	if s.clientKey, err = ssh.NewSignerFromKey(private); err != nil {
+		return fmt.Errorf("make a client's key: %w", err)
+	}
+	WithAuthorizedKeys(string(ssh.MarshalAuthorizedKey(s.clientKey.PublicKey())))(s.options)
+	return nil
+}
