@@ -2,115 +2,101 @@ package target
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	glssh "github.com/gliderlabs/ssh"
 	"golang.org/x/crypto/ssh"
 )
 
-// Session is one command, or shell, of a user who has logged in.
+// Session is one command, shell or subsystem of a user who has logged in. A [Handler] gets it once the client has been
+// told that it runs; everything that has to be asked for before that (terminal, environment, agent) is settled then.
 type Session struct {
 	User        string
 	Method      string // the last one of the login, as in RFC 4252
 	Fingerprint string // of the key that was proved, SHA256:…; of several the last; "" for none
 
-	Command  string // what to run; "" for a shell
-	Original string // what the client asked for, where Command was put in its place
-	Forced   bool   // Command is that of the key's line or of ForceCommand
+	Request   string // what the client asked for: "exec", "shell" or "subsystem" (RFC 4254 section 6.5)
+	Command   string // what to run; "" for a shell
+	Original  string // what the client asked for, where Command was put in its place; a subsystem's is its command
+	Forced    bool   // Command is that of the key's line or of ForceCommand
+	Subsystem string // name of the subsystem, also where Command was put in its place
 
-	Home           string // "" where the user has no account
-	Remote, Local  net.Addr
+	Home  string // "" where the user has no account
+	Shell string // path of the account's shell; /bin/sh where the user has no account
+
+	// Env is the whole environment, NAME=value, each name once: sshd's own variables, those of the client that AcceptEnv
+	// lets in, environment= of the key's line and ~/.ssh/environment as PermitUserEnvironment says, and SetEnv.
+	Env []string
+
+	PTY *PTY // nil where the client has no terminal, or may not have one
+
+	// Windows has the size of the client's terminal after each change; of several that were not fetched, the last.
+	Windows <-chan Window
+
+	// Signals has the signals that the client sends, without SIG (RFC 4254 section 6.9), and "BREAK" for a break (RFC 4335
+	// section 3). The client is told that one which finds sixteen others waiting was not delivered. As in sshd, a forced
+	// command and a subsystem get none.
+	Signals <-chan string
+
+	// Agent is the path of a socket at which the client's agent answers as long as the session lasts; "" where the client
+	// did not ask for that, or may not. It is SSH_AUTH_SOCK of Env too.
+	Agent string
+
+	Remote, Local net.Addr
+
+	// Stdin ends when the client has sent everything. With a PTY, Stdout and Stderr are one stream in which each line
+	// ends in CR LF, whether or not it was written so.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+
+	// ExitSignal, when a Handler sets it, is reported in place of the exit status.
+	ExitSignal *ExitSignal
 }
 
-// serveSession serves one session channel.
-func (c *connection) serveSession(l *login, conn *ssh.ServerConn, channel ssh.NewChannel, ctx glssh.Context) {
-	defer c.sessions.Add(-1)
-	if c.sessions.Add(1) > c.maxSessions() {
-		_ = channel.Reject(ssh.ResourceShortage, "too many sessions")
+// Getenv is the value of a variable of Env, "" when it is not there.
+func (s *Session) Getenv(name string) string {
+	for _, variable := range s.Env {
+		if value, ok := strings.CutPrefix(variable, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// event is an event about the session.
+func (s *Session) event(kind Kind) Event {
+	return Event{Kind: kind, Request: s.Request, Command: s.Command, Original: s.Original, Subsystem: s.Subsystem}
+}
+
+// serveSession serves one session channel (RFC 4254 section 6.1). One that is too many is refused in sshd's words.
+func (c *connection) serveSession(l *login, conn *ssh.ServerConn, offer ssh.NewChannel, ctx glssh.Context) {
+	slot, ok := c.takeSlot(l)
+	if !ok {
+		c.tell(Event{Kind: Request, Request: "session", Verdict: Failed, Reason: "more sessions than MaxSessions"})
+		_ = offer.Reject(ssh.ConnectionFailed, "open failed")
 		return
 	}
+	defer slot.free()
+	c.reach(AtSession)
+	channel, requests, err := offer.Accept()
+	if err != nil {
+		return
+	}
+	defer channel.Close()
 	open, end := context.WithCancel(ctx)
+	s := newSessionChannel(c, l, conn, channel, slot)
+	defer s.release()
 	defer end()
-	server := &glssh.Server{Handler: c.runSession, SessionRequestCallback: c.countSession}
-	glssh.DefaultSessionHandler(server, conn, filteredChannel{channel}, sessionContext{ctx, open})
+	s.serve(open, requests)
 }
 
-func (c *connection) maxSessions() int64 {
-	p, err := c.policyFor("")
-	if err != nil {
-		return 0
+// takeSlot counts a session, unless there are MaxSessions of them.
+func (c *connection) takeSlot(l *login) (*slot, bool) {
+	if c.sessions.Add(1) > int64(l.policy.number("maxsessions", 0)) {
+		c.sessions.Add(-1)
+		return nil, false
 	}
-	return int64(p.number("maxsessions", 0))
-}
-
-// sessionContext ends with the session's channel, where the library's own ends with the connection.
-type sessionContext struct {
-	glssh.Context
-	open context.Context
-}
-
-func (c sessionContext) Done() <-chan struct{} { return c.open.Done() }
-func (c sessionContext) Err() error            { return c.open.Err() }
-
-// filteredChannel lets the requests for a command or a shell through, and refuses every other one:
-// terminals, environment, agent and X11 forwarding, subsystems, signals, and what is not known.
-type filteredChannel struct{ ssh.NewChannel }
-
-func (c filteredChannel) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
-	channel, requests, err := c.NewChannel.Accept()
-	if err != nil {
-		return nil, nil, err
-	}
-	passed := make(chan *ssh.Request)
-	go func() {
-		defer close(passed)
-		for request := range requests {
-			if request.Type == "exec" || request.Type == "shell" {
-				passed <- request
-				continue
-			}
-			_ = request.Reply(false, nil)
-		}
-	}()
-	return channel, passed, nil
-}
-
-// countSession is called before a session begins, in order; [Server.Close] waits for it from then on.
-func (c *connection) countSession(glssh.Session, string) bool {
-	return c.server.track(func() {})
-}
-
-// runSession runs what the user may run and reports how it ended. The library would report success where nothing is.
-func (c *connection) runSession(channel glssh.Session) {
-	defer c.server.untrack(func() {})
-	status := 255
-	defer func() { _ = channel.Exit(status) }()
-	defer c.panicked()
-	session := c.sessionOf(c.loggedIn(), channel)
-	status = c.server.options.run(channel.Context(), session)
-}
-
-func (c *connection) sessionOf(l *login, channel glssh.Session) *Session {
-	session := &Session{
-		User: l.user, Method: l.proof.method, Command: channel.RawCommand(), Home: l.policy.home,
-		Remote: channel.RemoteAddr(), Local: channel.LocalAddr(),
-		Stdin: channel, Stdout: channel, Stderr: channel.Stderr(),
-	}
-	if n := len(l.proof.keys); n > 0 {
-		session.Fingerprint = l.proof.keys[n-1]
-	}
-	if command, forced := l.forcedCommand(); forced {
-		session.Original, session.Command, session.Forced = session.Command, command, true
-	}
-	return session
-}
-
-// NotFound runs nothing, and says so as a shell does.
-func NotFound(_ context.Context, s *Session) int {
-	fmt.Fprintf(s.Stderr, "%s: command not found\n", s.Command)
-	return 127
+	return &slot{connection: c}, true
 }

@@ -2,86 +2,53 @@ package target
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
-	"os/user"
+	"path/filepath"
+	"slices"
 	"syscall"
-	"time"
 )
 
-// killedGrace is how long a session's output may stay open after its process is gone.
-const killedGrace = 2 * time.Second
-
-// Shell runs a session's command by /bin/sh as the user that the process runs as, with an environment of its own,
-// in the user's home where there is one. When the session ends the whole process group is killed. The
-// status is that of the command, 255 where it has none.
+// Shell runs a session's command for real: by the account's shell, as the user that the process runs as, in the
+// user's home, with [Session].Env for its environment; on a pseudo-terminal of its own where the client has one. Without a
+// command the shell is a login shell. The status is that of the command, 1 where the shell cannot be run.
+//
+// As with sshd, a session without terminal ends when everything that holds its output has closed it. When the client goes
+// before that, or the server is closed, SIGHUP goes to the process group, and a second later SIGKILL to whatever is left
+// of the session (setsid(2)). What a command that has ended left in the background stays.
 func Shell(ctx context.Context, s *Session) int {
-	cmd := exec.CommandContext(ctx, "/bin/sh", shellArgs(s)...)
-	cmd.Env, cmd.Dir = environment(s), workingFolder(s)
-	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = killedGrace
-	stdin, err := cmd.StdinPipe()
+	p, err := startProcess(s)
 	if err != nil {
-		return 255
+		fmt.Fprintf(s.Stderr, "%s: %v\n", s.Shell, err)
+		return 1
 	}
-	if err := cmd.Start(); err != nil {
-		fmt.Fprintln(s.Stderr, err)
-		return 255
-	}
-	go func() { // ends with the channel at the latest
-		_, _ = io.Copy(stdin, s.Stdin)
-		_ = stdin.Close()
-	}()
-	return status(cmd.Wait())
+	return p.run(ctx)
 }
 
-// shellArgs: an empty forced command is a command, not a shell.
-func shellArgs(s *Session) []string {
-	if s.Command == "" && !s.Forced {
-		return nil
+// shellCommand is the shell with its arguments and everything but its files.
+func shellCommand(s *Session) *exec.Cmd {
+	name := filepath.Base(s.Shell)
+	cmd := &exec.Cmd{
+		Path: s.Shell, Args: []string{name, "-c", s.Command}, Env: slices.Clone(s.Env), Dir: workingFolder(s),
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	return []string{"-c", s.Command}
+	if s.Request == "shell" && !s.Forced {
+		cmd.Args = []string{"-" + name}
+	}
+	return cmd
 }
 
-func status(err error) int {
-	var exit *exec.ExitError
-	switch {
-	case err == nil, errors.Is(err, exec.ErrWaitDelay):
-		return 0
-	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode()
-	}
-	return 255
-}
-
-func environment(s *Session) []string {
-	env := []string{
-		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "SHELL=/bin/sh",
-		"USER=" + s.User, "LOGNAME=" + s.User, "HOME=" + workingFolder(s),
-	}
-	if s.Forced && s.Original != "" {
-		env = append(env, "SSH_ORIGINAL_COMMAND="+s.Original)
-	}
-	remote, _ := s.Remote.(*net.TCPAddr)
-	local, _ := s.Local.(*net.TCPAddr)
-	if remote != nil && local != nil {
-		env = append(env, fmt.Sprintf("SSH_CONNECTION=%s %d %s %d", host(remote), remote.Port, host(local), local.Port))
-	}
-	return env
-}
-
+// workingFolder is the home; without one the session begins in the root folder.
 func workingFolder(s *Session) string {
-	if info, err := os.Stat(s.Home); err == nil && info.IsDir() {
-		return s.Home
+	home := s.homeFolder()
+	info, err := os.Stat(home)
+	if err == nil && !info.IsDir() {
+		err = syscall.ENOTDIR
 	}
-	if me, err := user.Current(); err == nil && me.HomeDir != "" {
-		return me.HomeDir
+	if err != nil {
+		fmt.Fprintf(s.Stderr, "Could not chdir to home directory %s: %v\n", home, cause(err))
+		return "/"
 	}
-	return "/"
+	return home
 }
