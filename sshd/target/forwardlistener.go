@@ -1,0 +1,128 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// forwardListener listens on behalf of a client.
+type forwardListener struct {
+	sockets []net.Listener // one for each address family
+	network string
+	host    string // or path, as the client names it
+	port    uint32 // 0 for a path
+
+	channelType string
+	payload     func(net.Conn) []byte // of the channel for a connection
+}
+
+func (l *forwardListener) close() {
+	for _, socket := range l.sockets {
+		_ = socket.Close()
+	}
+}
+
+// add remembers a listener, unless there are too many.
+func (f *forwards) add(l *forwardListener) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.listeners) >= maxListeners {
+		return errTooManyListeners
+	}
+	f.listeners = append(f.listeners, l)
+	return nil
+}
+
+// cancel closes the listeners that this client asked for by that name, and tells whether there were any.
+func (f *forwards) cancel(network, host string, port uint32) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := len(f.listeners)
+	f.listeners = slices.DeleteFunc(f.listeners, func(l *forwardListener) bool {
+		if l.network != network || l.host != host || l.port != port {
+			return false
+		}
+		l.close()
+		return true
+	})
+	return len(f.listeners) < before
+}
+
+// answerListener answers a request to listen: with l, which is nil where why says that there is none. The answer goes
+// out before the first connection is passed on, for until then the client does not know what such a channel is for.
+func (c *connection) answerListener(
+	ctx context.Context, conn *ssh.ServerConn, request *ssh.Request, event Event, reply []byte, l *forwardListener, why error,
+) (bool, []byte) {
+	if why == nil {
+		if why = c.forwards.add(l); why != nil {
+			l.close()
+		}
+	}
+	c.tellForward(event, why)
+	if why != nil {
+		return false, nil
+	}
+	_ = request.Reply(true, reply)
+	request.WantReply = false // it has been answered
+	context.AfterFunc(ctx, l.close)
+	for _, socket := range l.sockets {
+		if !c.server.track(func() {}) {
+			l.close()
+			break
+		}
+		go c.acceptForwarded(ctx, conn, l, socket)
+	}
+	return true, nil
+}
+
+// tellForward tells what came of a request.
+func (c *connection) tellForward(event Event, why error) {
+	event.Kind, event.Verdict = Forward, Accepted
+	if why != nil {
+		event.Verdict, event.Reason = Failed, why.Error()
+	}
+	c.tell(event)
+}
+
+// acceptForwarded passes on what connects, until the listener is closed.
+func (c *connection) acceptForwarded(ctx context.Context, conn *ssh.ServerConn, l *forwardListener, socket net.Listener) {
+	defer c.server.untrack(func() {})
+	defer c.panicked()
+	for {
+		peer, err := socket.Accept()
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
+			time.Sleep(acceptPause)
+			continue
+		}
+		if err != nil || !c.server.track(func() {}) {
+			return
+		}
+		go c.forwardFrom(ctx, conn, l, peer.(streamConn))
+	}
+}
+
+// forwardFrom opens a channel to the client for a connection to its listener.
+func (c *connection) forwardFrom(ctx context.Context, conn *ssh.ServerConn, l *forwardListener, peer streamConn) {
+	defer c.server.untrack(func() {})
+	defer c.panicked()
+	defer peer.Close()
+	event := Event{Request: l.channelType, Target: target(l.network, l.host, l.port)}
+	if !c.forwards.begin() {
+		c.tellForward(event, errTooManyForwarded)
+		return
+	}
+	defer c.forwards.end()
+	c.watch.opened()
+	defer c.watch.closed()
+	channel, requests, err := conn.OpenChannel(l.channelType, l.payload(peer))
+	c.tellForward(event, err)
+	if err == nil {
+		splice(ctx, channel, requests, peer)
+	}
+}
