@@ -1,42 +1,44 @@
 package target
 
 import (
-	"errors"
 	"slices"
 
 	glssh "github.com/gliderlabs/ssh"
 	"golang.org/x/crypto/ssh"
 )
 
-// serverConfig is what the library asks for before each handshake.
+// serverConfig is what the library asks for before each handshake. Without a callback for "none" it would let anybody in.
 func serverConfig(ctx glssh.Context) *ssh.ServerConfig {
 	c := connectionOf(ctx)
+	config := &ssh.ServerConfig{
+		Config:                    c.algorithms().config(),
+		NoClientAuth:              true, // only so that none is asked, and refuses
+		NoClientAuthCallback:      c.none,
+		BannerCallback:            c.firstAttempt,
+		VerifiedPublicKeyCallback: c.signed,
+		AuthLogCallback:           c.attempted,
+		MaxAuthTries:              c.maxAuthTries(c.config.anybodys.authTries),
+		PublicKeyAuthAlgorithms:   c.config.anybodys.signatures,
+	}
 	anybody, err := c.policyFor("")
 	if err != nil {
-		return &ssh.ServerConfig{} // check lets no such configuration through; here it offers nothing
+		return config // nothing is offered
 	}
 	offered := c.callbacks(anybody.ways().first(), nil)
-	return &ssh.ServerConfig{
-		NoClientAuth:                true, // only so that none is asked, and refuses
-		NoClientAuthCallback:        c.none,
-		PublicKeyCallback:           offered.PublicKeyCallback,
-		PasswordCallback:            offered.PasswordCallback,
-		KeyboardInteractiveCallback: offered.KeyboardInteractiveCallback,
-		VerifiedPublicKeyCallback:   c.keyProved,
-		AuthLogCallback:             c.finished,
-		MaxAuthTries:                anybody.number("maxauthtries", 6),
-		PublicKeyAuthAlgorithms:     anybody.keyAlgorithms(),
-	}
+	config.PublicKeyCallback = offered.PublicKeyCallback
+	config.PasswordCallback = offered.PasswordCallback
+	config.KeyboardInteractiveCallback = offered.KeyboardInteractiveCallback
+	return config
 }
 
-func (c *connection) finished(_ ssh.ConnMetadata, _ string, err error) {
-	if err == nil {
-		c.over()
-	}
+// firstAttempt is called before the first attempt is looked at.
+func (c *connection) firstAttempt(meta ssh.ConnMetadata) string {
+	c.mu.Lock()
+	c.client = string(meta.ClientVersion())
+	c.mu.Unlock()
+	c.reach(AtAuth)
+	return c.banner(meta)
 }
-
-// errDenied is all that the client's side is told of any refusal.
-var errDenied = errors.New("permission denied")
 
 // none refuses the method of that name, always. It is the first that a client tries, and the first time
 // the user is known: where a Match block gives this user other methods than those that were announced for anybody, they are
@@ -46,7 +48,7 @@ func (c *connection) none(meta ssh.ConnMetadata) (*ssh.Permissions, error) {
 	if err != nil {
 		return nil, errDenied
 	}
-	p, err := c.policyFor(meta.User())
+	p, err := c.policyOf(meta)
 	if err != nil {
 		return nil, errDenied
 	}
@@ -81,24 +83,20 @@ func (c *connection) callbacks(offered []string, so *progress) ssh.ServerAuthCal
 	}
 	if slices.Contains(offered, password) {
 		next.PasswordCallback = func(meta ssh.ConnMetadata, secret []byte) (*ssh.Permissions, error) {
-			return c.passwordGiven(meta, password, secret, so)
+			return c.passwordGiven(meta, secret, so)
 		}
 	}
 	if slices.Contains(offered, keyboardInteractive) {
 		next.KeyboardInteractiveCallback = func(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
-			answers, err := ask("", "", []string{"Password: "}, []bool{false})
-			if err != nil || len(answers) != 1 {
-				return nil, errDenied
-			}
-			return c.passwordGiven(meta, keyboardInteractive, []byte(answers[0]), so)
+			return c.askPrompts(meta, ask, so)
 		}
 	}
-	return next
+	return c.misbehaving(next)
 }
 
 // try judges one attempt, and logs what came of it. check says what the attempt has proved.
-func (c *connection) try(attempt Event, so *progress, check func(*policy) (proof, error)) (*ssh.Permissions, error) {
-	p, err := c.policyFor(attempt.User)
+func (c *connection) try(meta ssh.ConnMetadata, attempt Event, so *progress, check func(*policy) (proof, error)) (*ssh.Permissions, error) {
+	p, err := c.policyOf(meta)
 	if err != nil {
 		return c.fail(attempt, err)
 	}
@@ -112,6 +110,9 @@ func (c *connection) try(attempt Event, so *progress, check func(*policy) (proof
 	}
 	if err := p.admitsRoot(did); err != nil {
 		return c.fail(attempt, err)
+	}
+	if !so.proof.agreesWith(did) {
+		return c.fail(attempt, errCommandsDiffer)
 	}
 	return c.advance(attempt, &progress{left: so.left, proof: so.proof.with(did)})
 }
@@ -131,7 +132,7 @@ func (c *connection) advance(attempt Event, so *progress) (*ssh.Permissions, err
 // fail tells the log why, and the client nothing.
 func (c *connection) fail(attempt Event, why error) (*ssh.Permissions, error) {
 	c.log(attempt, Failed, why)
-	return nil, errDenied
+	return nil, &refusal{attempt: attempt, why: why}
 }
 
 type proofKey struct{}

@@ -9,7 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	glssh "github.com/gliderlabs/ssh"
 
 	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -22,6 +23,11 @@ type Config struct {
 	given bool // there is a configuration; else the options say what is offered
 
 	standard map[string][]string // the defaults
+
+	limits     limits
+	algorithms algorithms
+	hostKeys   []glssh.Signer // those of the server that the algorithms allow
+	anybodys   anybodys
 }
 
 // LoadConfig reads the sshd_config path below root, with overrides, lines as for sshd's -o, in front of it.
@@ -47,17 +53,40 @@ func LoadConfig(root, path string, overrides ...string) (*Config, error) {
 		before = append(before, d)
 	}
 	c.text.Directives = slices.Concat(before, c.text.Directives)
-	return c, c.check()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return c, c.understand()
 }
 
 // check looks at every line, in whatever Match block, and at every Match line.
 func (c *Config) check() error {
 	for _, d := range c.text.Directives {
-		if err := checkDirective(d); err != nil {
+		err := checkDirective(d)
+		if err == nil && d.Name() == "revokedkeys" {
+			err = checkRevoked(c.root, d.Args[0])
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", d.Position(), err)
 		}
 	}
 	_, err := c.text.Effective(sshd.Connection{})
+	return err
+}
+
+// understand reads what no Match block can set.
+func (c *Config) understand() error {
+	values, err := c.effective(sshd.Connection{})
+	if err != nil {
+		return err
+	}
+	if c.limits, err = parseLimits(values); err != nil {
+		return err
+	}
+	if c.algorithms, err = parseAlgorithms(values); err != nil {
+		return err
+	}
+	c.anybodys, err = c.forAnybody()
 	return err
 }
 
@@ -78,10 +107,19 @@ func checkDirective(d sshd.Directive) error {
 		return fmt.Errorf("%s: more than one argument", d.Keyword)
 	case s.number && !isNumber(d.Args[0]):
 		return fmt.Errorf("%s %s: expected a number", d.Keyword, d.Args[0])
+	case s.check != nil && len(d.Args) > 1:
+		return fmt.Errorf("%s: more than one argument", d.Keyword)
+	case s.check != nil:
+		return s.check(d.Args[0])
 	case s.refused && !strings.EqualFold(d.Args[0], "none"):
 		return fmt.Errorf("%s is not supported by this server, only by sshd", d.Keyword)
 	case d.Keyword == "allowusers" || d.Keyword == "denyusers":
 		return checkUserPatterns(d.Args)
+	case d.Keyword == "authenticationmethods":
+		return checkMethods(d.Args)
+	case d.Keyword == "permitopen" || d.Keyword == "permitlisten":
+		_, err := parseEnds(d.Keyword, d.Args)
+		return err
 	}
 	return nil
 }
@@ -130,18 +168,24 @@ func lookup(root, user string) (who account.Account, found bool, err error) {
 }
 
 func (c *Config) effective(conn sshd.Connection) (map[string][]string, error) {
-	set, err := c.text.Effective(conn)
+	set, err := c.set(conn)
 	if err != nil {
 		return nil, err
 	}
 	values := maps.Clone(c.standard)
 	maps.Copy(values, set)
-	for keyword, args := range values {
+	return values, nil
+}
+
+// set is the part of it that some line sets.
+func (c *Config) set(conn sshd.Connection) (map[string][]string, error) {
+	set, err := c.text.Effective(conn)
+	for keyword, args := range set {
 		if s, known := settingNamed(keyword); known && s.words != nil {
-			values[keyword] = []string{strings.ToLower(args[0])}
+			set[keyword] = []string{strings.ToLower(args[0])}
 		}
 	}
-	return values, nil
+	return set, err
 }
 
 // sets tells whether a keyword is in the configuration, in whatever Match block.
@@ -153,6 +197,7 @@ func (c *Config) sets(keyword string) bool {
 // be in a test's own folders, and connections are dropped for their number only where no test would have so many.
 var withoutConfig = map[string]string{
 	"permitrootlogin": "yes", "strictmodes": "no", "maxstartups": "100:30:200", "persourcemaxstartups": "100",
+	"acceptenv": "LANG LC_*",
 }
 
 // defaults are sshd's own, but for UsePAM, which upstream's default fits.
@@ -165,7 +210,7 @@ func (c *Config) defaults() map[string][]string {
 	}
 	if !c.given {
 		for keyword, value := range withoutConfig {
-			values[keyword] = []string{value}
+			values[keyword] = strings.Fields(value)
 		}
 	}
 	return values
@@ -173,26 +218,9 @@ func (c *Config) defaults() map[string][]string {
 
 // HostKeys are the paths of the host keys that the configuration names, below the root.
 func (c *Config) HostKeys() []string {
-	values, err := c.Effective(sshd.Connection{})
+	values, err := c.effective(sshd.Connection{})
 	if err != nil {
 		return nil // check has asked already
 	}
 	return values["hostkey"]
-}
-
-// loginGrace is how long a client may take to log in. sshd's 0, for ever, is not offered.
-func (c *Config) loginGrace() time.Duration {
-	const standard = 2 * time.Minute
-	values, err := c.Effective(sshd.Connection{})
-	if err != nil {
-		return standard
-	}
-	text := values["logingracetime"][0]
-	if isNumber(text) {
-		text += "s"
-	}
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return d
-	}
-	return standard
 }

@@ -26,48 +26,40 @@ type connection struct {
 	asked  sshd.Connection // without its user
 	faults []Fault
 
-	deadline *time.Timer
-	left     sync.Once
+	lifetime
+	attempts attempts
 	sessions atomic.Int64
 
+	noMoreSessions atomic.Bool
+	forwards       forwards
+
 	mu       sync.Mutex
-	policies map[string]*policy
+	client   string             // its identification; "" before the first attempt to log in
+	policies map[string]*policy // anybody's, by "", and that of the user
 	login    *login
 }
 
-// newConnection begins one. It is closed when no one has logged in within LoginGraceTime.
-func (s *Server) newConnection(conn net.Conn) (*connection, error) {
+func (s *Server) newConnection(conn net.Conn) *connection {
 	c := &connection{
 		server: s, config: s.config.Load(), number: s.connections.Add(1), net: conn, remote: host(conn.RemoteAddr()),
-		policies: map[string]*policy{},
-	}
-	if err := s.begin(c); err != nil {
-		c.tell(Event{Kind: Refused, Reason: err.Error()})
-		return nil, err
+		faults: s.nextFaults(), lifetime: lifetime{began: time.Now(), gone: make(chan struct{})}, policies: map[string]*policy{},
 	}
 	c.asked = sshd.Connection{
 		Host: c.remote, Addr: c.remote,
 		LAddr: host(conn.LocalAddr()), LPort: port(conn.LocalAddr()),
 	}
-	c.deadline = time.AfterFunc(c.config.loginGrace(), func() { _ = conn.Close() })
-	c.tell(Event{Kind: Connected})
-	return c, nil
-}
-
-// over ends the time for logging in: the user has, or the connection is gone.
-func (c *connection) over() {
-	c.left.Do(func() {
-		c.deadline.Stop()
-		c.server.finish(c)
-	})
+	return c
 }
 
 // tell fills in what is known of the connection.
 func (c *connection) tell(e Event) {
 	e.Connection, e.Remote = c.number, c.remote
-	if l := c.loggedIn(); l != nil && e.User == "" {
-		e.User = l.user
+	c.mu.Lock()
+	e.Client = c.client
+	if c.login != nil && e.User == "" {
+		e.User = c.login.user
 	}
+	c.mu.Unlock()
 	c.server.tell(e)
 }
 
@@ -81,19 +73,10 @@ func (c *connection) policyFor(user string) (*policy, error) {
 	asked := c.asked
 	asked.User = user
 	p, err := c.server.policyFor(c.config, asked)
-	if err == nil && len(c.policies) < maxPolicies {
+	if err == nil {
 		c.policies[user] = p
 	}
 	return p, err
-}
-
-// maxPolicies bounds what a client that changes its user's name makes us remember.
-const maxPolicies = 4
-
-func (c *connection) loggedIn() *login {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.login
 }
 
 // loginOf is who has logged in. It comes from the finished connection alone; without a proof there is nobody.
@@ -132,18 +115,6 @@ func connectionOf(ctx glssh.Context) *connection {
 	return c
 }
 
-// tiedConn carries a connection to where the library asks for its settings.
-type tiedConn struct {
-	net.Conn
-	connection *connection
-}
-
-// beginConn ties the connection to the library's context.
-func beginConn(ctx glssh.Context, conn net.Conn) net.Conn {
-	ctx.SetValue(contextKey{}, conn.(*tiedConn).connection)
-	return conn
-}
-
 // onChannel is serve as the library calls it: with the user who has logged in, a panic kept to the channel, and
 // [Server.Close] waiting for its end. A channel of nobody is refused.
 func onChannel(serve func(*connection, *login, *ssh.ServerConn, ssh.NewChannel, glssh.Context)) glssh.ChannelHandler {
@@ -159,6 +130,8 @@ func onChannel(serve func(*connection, *login, *ssh.ServerConn, ssh.NewChannel, 
 			_ = channel.Reject(ssh.Prohibited, "nobody has logged in")
 			return
 		}
+		c.watch.opened()
+		defer c.watch.closed()
 		serve(c, l, conn, channel, ctx)
 	}
 }
@@ -168,6 +141,10 @@ func onRequest(serve func(*connection, *login, *ssh.ServerConn, *ssh.Request, gl
 	return func(ctx glssh.Context, _ *glssh.Server, request *ssh.Request) (ok bool, reply []byte) {
 		c := connectionOf(ctx)
 		defer c.panicked()
+		if !c.server.track(func() {}) {
+			return false, nil
+		}
+		defer c.server.untrack(func() {})
 		conn, _ := ctx.Value(glssh.ContextKeyConn).(*ssh.ServerConn)
 		if conn == nil {
 			return false, nil

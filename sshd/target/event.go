@@ -107,7 +107,7 @@ func (r *record) add(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.events) >= 2*maxEvents {
-		r.events = slices.Clone(r.events[maxEvents:])
+		r.events = append(r.events[:0], r.events[maxEvents:]...) // in its place: what from has returned are copies
 	}
 	r.events = append(r.events, e)
 	r.total++

@@ -20,6 +20,13 @@ func (p proof) with(next proof) proof {
 	return next
 }
 
+// agreesWith tells whether not more than one command is forced by both.
+func (p proof) agreesWith(next proof) bool {
+	first, forced := p.forcedCommand()
+	second, forcedToo := next.forcedCommand()
+	return !forced || !forcedToo || first == second
+}
+
 // forcedCommand is what the keys' lines let the session run instead of what its user asks for.
 func (p proof) forcedCommand() (string, bool) {
 	for _, line := range p.lines {

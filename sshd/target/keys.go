@@ -18,37 +18,68 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
-	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
 const maxKeysFile = 16 << 20
 
 var errNotListed = errors.New("no line of authorized_keys has the key")
 
-// authorize returns the line that lets the key in: of all files the first that accepts it (sshd(8)).
-func (p *policy) authorize(key ssh.PublicKey, now time.Time) (*authkeys.Entry, error) {
+// authorize returns what the key is granted by the first line that accepts it (sshd(8)).
+func (p *policy) authorize(key ssh.PublicKey, now time.Time) (*authkeys.Options, error) {
 	if err := p.acceptsKind(key); err != nil {
 		return nil, err
 	}
+	if err := p.notRevoked(key); err != nil {
+		return nil, err
+	}
+	granted, err := p.findGrant(key, now)
+	if err == nil && granted.VerifyRequired && isSecurityKey(key) {
+		return nil, errVerifyRequired
+	}
+	return granted, err
+}
+
+func (p *policy) findGrant(key ssh.PublicKey, now time.Time) (*authkeys.Options, error) {
+	if cert, certified := key.(*ssh.Certificate); certified {
+		return p.authorizeCertificate(cert, now)
+	}
 	addr, _ := netip.ParseAddr(p.conn.Addr)
-	blob, why := key.Marshal(), errNotListed
+	return p.findLine(key.Marshal(), func(line *authkeys.Entry) (*authkeys.Options, error) {
+		return &line.Options, line.Permits(addr, "", now)
+	})
+}
+
+// findLine asks the lines with this key, of all sources, for the first that grants something. A file that cannot be
+// read is passed over, as in sshd; a function that fails refuses.
+func (p *policy) findLine(blob []byte, ask func(*authkeys.Entry) (*authkeys.Options, error)) (*authkeys.Options, error) {
+	why := errNotListed
 	for _, source := range p.keySources() {
 		data, err := p.readSource(source)
+		if err != nil && source.read != nil {
+			return nil, keysFuncError{err}
+		}
 		if err != nil {
 			why = err
 			continue
 		}
-		for _, entry := range authkeys.Parse(data).Keys() {
-			if !bytes.Equal(entry.Blob, blob) {
+		for _, line := range authkeys.Parse(data).Keys() {
+			if !bytes.Equal(line.Blob, blob) {
 				continue
 			}
-			if why = p.permits(entry, addr, now); why == nil {
-				return entry, nil
+			granted, err := ask(line)
+			if err == nil {
+				return granted, nil
 			}
+			why = err
 		}
 	}
 	return nil, why
 }
+
+// keysFuncError is that of a function of the options: it refuses, whatever else would let the key in.
+type keysFuncError struct{ error }
+
+func (e keysFuncError) Unwrap() error { return e.error }
 
 // keySources are those of the options, else the files that AuthorizedKeysFile names.
 func (p *policy) keySources() []keySource {
@@ -56,7 +87,7 @@ func (p *policy) keySources() []keySource {
 		return p.keys
 	}
 	var files []keySource
-	for _, pattern := range p.values["authorizedkeysfile"] {
+	for _, pattern := range p.args("authorizedkeysfile") {
 		files = append(files, keySource{file: pattern})
 	}
 	return files
@@ -78,25 +109,16 @@ func (p *policy) readSource(source keySource) ([]byte, error) {
 	if source.read != nil {
 		return source.read(p.conn.User)
 	}
-	return p.readKeys(source.file)
+	return p.readUserFile("AuthorizedKeysFile", source.file)
 }
 
-// permits asks the line. A signature's proof that a security key verified its user is not looked at here,
-// so a line that wants it lets nobody in.
-func (p *policy) permits(entry *authkeys.Entry, addr netip.Addr, now time.Time) error {
-	if entry.Options.VerifyRequired {
-		return errors.New("verify-required is not supported by this server")
-	}
-	return entry.Permits(addr, "", now)
-}
-
-// readKeys reads one of the files that AuthorizedKeysFile names; a missing one is empty.
-func (p *policy) readKeys(pattern string) ([]byte, error) {
-	path, err := p.keysPath(pattern)
+// readUserFile reads a file of the user's that a keyword names by a pattern; a missing one is empty.
+func (p *policy) readUserFile(keyword, pattern string) ([]byte, error) {
+	path, err := p.userPath(keyword, pattern)
 	if err != nil || path == "" {
 		return nil, err
 	}
-	data, err := readKeysFile(path)
+	data, err := readRegular(path, maxKeysFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -106,9 +128,9 @@ func (p *policy) readKeys(pattern string) ([]byte, error) {
 	return data, err
 }
 
-// keysPath expands the tokens of AuthorizedKeysFile. It is "" for none, and for a user who has no home where the
-// path needs one.
-func (p *policy) keysPath(pattern string) (string, error) {
+// userPath expands the tokens of AuthorizedKeysFile and AuthorizedPrincipalsFile. It is "" for none, and for a user who has
+// no home where the path needs one.
+func (p *policy) userPath(keyword, pattern string) (string, error) {
 	if strings.EqualFold(pattern, "none") {
 		return "", nil
 	}
@@ -129,7 +151,7 @@ func (p *policy) keysPath(pattern string) (string, error) {
 			value, known = tokens[pattern[i]]
 		}
 		if !known {
-			return "", fmt.Errorf("AuthorizedKeysFile %s: unknown token", pattern)
+			return "", fmt.Errorf("%s %s: unknown token", keyword, pattern)
 		}
 		path.WriteString(value)
 	}
@@ -139,8 +161,11 @@ func (p *policy) keysPath(pattern string) (string, error) {
 	return filepath.Join(p.root, path.String()), nil
 }
 
-// readKeysFile does not wait for a FIFO's writer, and does not read what is no file.
-func readKeysFile(path string) ([]byte, error) {
+// path is where a file of the configuration is.
+func (p *policy) path(file string) string { return filepath.Join(p.root, file) }
+
+// readRegular does not wait for a FIFO's writer, and does not read what is no file, or larger than most bytes.
+func readRegular(path string, most int) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -153,9 +178,9 @@ func readKeysFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("read %s: not a regular file", path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeysFile+1))
-	if err == nil && len(data) > maxKeysFile {
-		err = fmt.Errorf("read %s: larger than %d bytes", path, maxKeysFile)
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(data) > most {
+		err = fmt.Errorf("read %s: larger than %d bytes", path, most)
 	}
 	return data, err
 }
@@ -196,18 +221,4 @@ func (p *policy) trusts(path string, info fs.FileInfo) error {
 		return fmt.Errorf("StrictModes: %s is writable by others (mode %#o)", path, info.Mode().Perm())
 	}
 	return nil
-}
-
-// keyAlgorithms are the signature algorithms that PubkeyAcceptedAlgorithms leaves, of those this server has.
-func (p *policy) keyAlgorithms() []string {
-	all := ssh.SupportedAlgorithms().PublicKeyAuths
-	list := p.value("pubkeyacceptedalgorithms")
-	keep := func(name string) bool { return sshd.MatchesList(name, list) }
-	switch {
-	case list == "" || list[0] == '+' || list[0] == '^':
-		return all
-	case list[0] == '-':
-		keep = func(name string) bool { return !sshd.MatchesList(name, list[1:]) }
-	}
-	return slices.DeleteFunc(all, func(name string) bool { return !keep(name) })
 }

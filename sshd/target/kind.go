@@ -6,33 +6,61 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/crypto/ssh"
 )
 
+// accepts tells whether PubkeyAcceptedAlgorithms has the algorithm.
+func (p *policy) accepts(algorithm string) bool { return p.has(pubkeyList, algorithm) }
+
+// algorithmsOf are the names under which a key can be used.
+func algorithmsOf(key ssh.PublicKey) []string {
+	switch key.Type() {
+	case ssh.KeyAlgoRSA:
+		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA}
+	case ssh.CertAlgoRSAv01:
+		return []string{ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01, ssh.CertAlgoRSAv01}
+	}
+	return []string{key.Type()}
+}
+
 // acceptsKind tells why a key of this type or size may not be used by this user.
 func (p *policy) acceptsKind(key ssh.PublicKey) error {
-	algorithms := p.keyAlgorithms()
-	if key.Type() != ssh.KeyAlgoRSA {
-		if !slices.Contains(algorithms, key.Type()) {
-			return fmt.Errorf("key type %s is not in PubkeyAcceptedAlgorithms", key.Type())
-		}
+	if !slices.ContainsFunc(algorithmsOf(key), p.accepts) {
+		return fmt.Errorf("no algorithm of %s is in PubkeyAcceptedAlgorithms", key.Type())
+	}
+	public, ok := plainKey(key).(ssh.CryptoPublicKey)
+	if !ok {
+		return fmt.Errorf("a %s key of no known form", key.Type())
+	}
+	rsaKey, isRSA := public.CryptoPublicKey().(*rsa.PublicKey)
+	if !isRSA {
 		return nil
 	}
-	if !slices.Contains(algorithms, ssh.KeyAlgoRSASHA256) && !slices.Contains(algorithms, ssh.KeyAlgoRSASHA512) {
-		return errors.New("no algorithm for RSA keys is in PubkeyAcceptedAlgorithms")
-	}
-	public, ok := key.(ssh.CryptoPublicKey)
-	if !ok {
-		return errors.New("an RSA key without a size")
-	}
 	least := p.number("requiredrsasize", 1024)
-	if n := public.CryptoPublicKey().(*rsa.PublicKey).N.BitLen(); n < least {
+	if n := rsaKey.N.BitLen(); n < least {
 		return fmt.Errorf("RSA key of %d bits, RequiredRSASize is %d", n, least)
 	}
 	return nil
 }
+
+// acceptsSignature tells why a signature by this algorithm, the plain key's, may not be used by this user.
+func (p *policy) acceptsSignature(key ssh.PublicKey, algorithm string) error {
+	if _, certified := key.(*ssh.Certificate); certified {
+		algorithm = certificateOf(algorithm)
+	}
+	if !p.accepts(algorithm) {
+		return fmt.Errorf("algorithm %s is not in PubkeyAcceptedAlgorithms", algorithm)
+	}
+	return nil
+}
+
+// isSecurityKey tells whether the key is held by a token, which says with each signature whether its user was there.
+func isSecurityKey(key ssh.PublicKey) bool { return strings.HasPrefix(key.Type(), "sk-") }
+
+var errVerifyRequired = errors.New("verify-required is not supported by this server for security keys")
 
 func ownerOf(info fs.FileInfo) (uid int, ok bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)

@@ -59,9 +59,14 @@ func newOptions(opts []Option) *options {
 	return o
 }
 
-// waysIn tells whether anything here lets somebody log in.
+// waysIn tells whether anything here lets somebody log in; a user without any secret does not.
 func (o *options) waysIn() bool {
-	return o.config != "" || len(o.keys) > 0 || len(o.users) > 0 || len(o.cas) > 0
+	for _, u := range o.users {
+		if u.Password != "" || len(u.Prompts) > 0 || u.AuthorizedKeys != "" || u.AuthorizedKeysFile != "" {
+			return true
+		}
+	}
+	return o.config != "" || len(o.keys) > 0 || len(o.cas) > 0
 }
 
 // User is somebody who may log in to a server without sshd_config. Once there is one, nobody else may. To a server with
@@ -97,14 +102,16 @@ type Prompt struct {
 	Answer string // what lets the user in; empty lets nobody
 }
 
-// Handler runs one session and returns its exit status. ctx ends with the session's channel, and with the server.
+// Handler runs one session and returns its exit status, or sets its ExitSignal. ctx ends with the session's channel, and
+// with the server; a Handler is to return then, for [Server.Close] waits for it. One that panics ends its own session, with status 255.
 type Handler func(ctx context.Context, s *Session) int
 
 // WithRoot makes dir the folder below which every path of the configuration, /etc/passwd and keys files are; else "/".
 func WithRoot(dir string) Option { return func(o *options) { o.root = dir } }
 
 // WithSSHDConfig has the server obey the sshd_config at path, below the root, and know the accounts of /etc/passwd. The
-// path "none" stands for an empty file: sshd's defaults.
+// path "none" stands for an empty file: sshd's defaults. One thing is not done whatever PermitUserRC says: ~/.ssh/rc and
+// /etc/ssh/sshrc are never run.
 //
 // Without this option every method that something here gives a secret for is offered, to root too, StrictModes is
 // off, and who may log in is nobody's business but the options'.
@@ -137,7 +144,8 @@ func WithAuthorizedKeysFunc(f func(user string) ([]byte, error)) Option {
 // WithUser adds a user.
 func WithUser(u User) Option { return func(o *options) { o.users[u.Name] = u } }
 
-// WithUserCA trusts the authorities for certificates of users, as TrustedUserCAKeys does.
+// WithUserCA trusts the authorities for certificates of users, as TrustedUserCAKeys does: a certificate has to name, among
+// its principals, one of the user's (see User.Principals).
 func WithUserCA(cas ...ssh.PublicKey) Option {
 	return func(o *options) { o.cas = append(o.cas, cas...) }
 }
@@ -151,17 +159,23 @@ func WithHostKey(keys ...ssh.Signer) Option {
 // WithBanner shows text before the login (RFC 4252 section 5.4).
 func WithBanner(text string) Option { return func(o *options) { o.banner = text } }
 
-// WithSFTP serves the subsystem sftp in dir, and in nothing outside of it.
+// WithSFTP serves the subsystem sftp (version 3 of draft-ietf-secsh-filexfer) in dir, and in nothing outside of it: dir is
+// "/" to the client, and no link, no ".." and no rename leads out. Only regular files are opened. It goes before a Subsystem
+// line of the configuration that names a program, and keeps to the -R, read-only, of one that names internal-sftp.
+//
+// Without this option a configuration that names internal-sftp is obeyed where there is a root other than "/": that is
+// then the folder, and relative paths begin at the user's home. Any other argument of internal-sftp than -R, -e, -f and
+// -l refuses the session.
 func WithSFTP(dir string) Option { return func(o *options) { o.sftp = dir } }
 
 // OnExec runs h for the command, with whatever arguments follow it after a blank, also where the command is forced. Of
 // several commands that fit, the longest counts.
 func OnExec(command string, h Handler) Option { return func(o *options) { o.exec[command] = h } }
 
-// OnShell runs h for a session without command.
+// OnShell runs h for a session without command, unless one is forced.
 func OnShell(h Handler) Option { return func(o *options) { o.shell = h } }
 
-// OnSubsystem runs h for the subsystem of that name.
+// OnSubsystem runs h for the subsystem of that name. It goes before a Subsystem line and [WithSFTP], and after a forced command.
 func OnSubsystem(name string, h Handler) Option { return func(o *options) { o.subsystems[name] = h } }
 
 // WithRun runs h for what no other option has a handler for, in the place of [Shell]. Give [NotFound] to run

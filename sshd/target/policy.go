@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -22,20 +24,22 @@ const (
 
 // policy is what holds for one user on one connection.
 type policy struct {
-	conn   sshd.Connection
-	values map[string][]string
-	who    account.Account
-	known  bool        // there is such a user
-	user   User        // of the options; the zero value where they have none of this name
-	keys   []keySource // of the options; else authorizedkeysfile counts
-	home   string      // path from here; "" for a user without account
-	root   string
+	conn  sshd.Connection
+	set   map[string][]string // by the configuration for this connection, or for what the options have
+	unset map[string][]string // what holds for all other keywords, and is shared
+	who   account.Account
+	known bool            // there is such a user
+	user  User            // of the options; the zero value where they have none of this name
+	keys  []keySource     // of the options; else authorizedkeysfile counts
+	cas   []ssh.PublicKey // of the options, beside trustedusercakeys
+	home  string          // path from here; "" for a user without account
+	root  string
 }
 
 // policyFor asks the configuration, and the accounts where there is one. The name of a user could become part of a path,
 // so one that could not be an account's is nobody's.
 func (s *Server) policyFor(config *Config, conn sshd.Connection) (*policy, error) {
-	p := &policy{conn: conn, root: filepath.Join("/", s.options.root), keys: slices.Clone(s.options.keys)}
+	p := &policy{conn: conn, root: filepath.Join("/", s.options.root), keys: slices.Clone(s.options.keys), cas: s.options.cas}
 	listed := false
 	if p.user, listed = s.options.users[conn.User]; listed {
 		p.keys = append(p.keys, s.options.keySources(p.user)...)
@@ -43,13 +47,13 @@ func (s *Server) policyFor(config *Config, conn sshd.Connection) (*policy, error
 	if err := s.findUser(config, p, listed); err != nil {
 		return nil, err
 	}
-	values, err := config.effective(p.conn)
+	set, err := config.set(p.conn)
 	if err != nil {
 		return nil, err
 	}
-	p.values = values
+	p.set, p.unset = set, config.standard
 	if p.user.Methods != "" {
-		p.values["authenticationmethods"] = strings.Fields(p.user.Methods)
+		p.set["authenticationmethods"] = strings.Fields(p.user.Methods)
 	}
 	if !config.given {
 		s.offerWhatHasASecret(config, p)
@@ -89,7 +93,7 @@ func (s *Server) offerWhatHasASecret(config *Config, p *policy) {
 		"kbdinteractiveauthentication": anyPassword || anyPrompt,
 	} {
 		if !config.sets(keyword) {
-			p.values[keyword] = yesOrNo(on)
+			p.set[keyword] = yesOrNo(on)
 		}
 	}
 }
@@ -101,14 +105,31 @@ func yesOrNo(yes bool) []string {
 	return []string{"no"}
 }
 
+// args are the arguments of a keyword, nil where it has none.
+func (p *policy) args(keyword string) []string {
+	if args, set := p.set[keyword]; set {
+		return args
+	}
+	return p.unset[keyword]
+}
+
 func (p *policy) value(keyword string) string {
-	if args := p.values[keyword]; len(args) > 0 {
+	if args := p.args(keyword); len(args) > 0 {
 		return args[0]
 	}
 	return ""
 }
 
 func (p *policy) is(keyword string) bool { return p.value(keyword) == "yes" }
+
+// sets tells whether a keyword whose default is "none" has another value.
+func (p *policy) sets(keyword string) bool {
+	value := p.value(keyword)
+	return value != "" && !strings.EqualFold(value, "none")
+}
+
+// maxAuthTries is at least one: sshd's 0 lets nobody in whose client asks first what is offered.
+func (p *policy) maxAuthTries() int { return p.number("maxauthtries", 1) }
 
 // number is a value that is a count; the default serves for what is none.
 func (p *policy) number(keyword string, standard int) int {
@@ -144,31 +165,41 @@ func (p *policy) ways() ways {
 		}
 		return all
 	}
-	for _, list := range p.values["authenticationmethods"] {
+	for _, list := range p.args("authenticationmethods") {
 		var way []string
 		for name := range strings.SplitSeq(list, ",") {
-			method, _, _ := strings.Cut(name, ":") // a sub-method such as keyboard-interactive:pam
-			way = append(way, method)
+			way = append(way, strings.TrimSuffix(name, ":pam"))
 		}
-		if !slices.ContainsFunc(way, func(m string) bool { return !slices.Contains(on, m) }) {
+		if !slices.ContainsFunc(way, func(m string) bool { return !slices.Contains(on, methodOf(m)) }) {
 			all = append(all, way)
 		}
 	}
 	return all
 }
 
-// ways are what is left to do: one list after another that would complete a login.
+// ways are what is left to do: one list after another that would complete a login. A method can have a sub-method that
+// this server lacks, keyboard-interactive:skey: it is offered, and nothing completes it.
 type ways [][]string
+
+func methodOf(step string) string {
+	method, _, _ := strings.Cut(step, ":")
+	return method
+}
 
 // first are the methods that come next in any of them.
 func (w ways) first() []string {
 	var next []string
 	for _, way := range w {
-		if !slices.Contains(next, way[0]) {
-			next = append(next, way[0])
+		if method := methodOf(way[0]); !slices.Contains(next, method) {
+			next = append(next, method)
 		}
 	}
 	return next
+}
+
+// take tells whether method comes next in any of them.
+func (w ways) take(method string) bool {
+	return slices.ContainsFunc(w, func(way []string) bool { return way[0] == method })
 }
 
 // after is what is left once method has succeeded, and whether that completes a login.
@@ -192,7 +223,7 @@ var (
 
 // admits tells why the method may not come next for this user.
 func (p *policy) admits(method string, left ways) error {
-	if !slices.Contains(left.first(), method) {
+	if !left.take(method) {
 		return errors.New("the method is not open to this user")
 	}
 	return p.admitsUser()
@@ -212,20 +243,20 @@ func (p *policy) admitsUser() error {
 	if p.lists("denyusers", p.matchesUser) {
 		return errors.New("listed in DenyUsers")
 	}
-	if p.values["allowusers"] != nil && !p.lists("allowusers", p.matchesUser) {
+	if p.args("allowusers") != nil && !p.lists("allowusers", p.matchesUser) {
 		return errors.New("not listed in AllowUsers")
 	}
 	if p.lists("denygroups", p.matchesGroup) {
 		return errors.New("a group is listed in DenyGroups")
 	}
-	if p.values["allowgroups"] != nil && !p.lists("allowgroups", p.matchesGroup) {
+	if p.args("allowgroups") != nil && !p.lists("allowgroups", p.matchesGroup) {
 		return errors.New("no group is listed in AllowGroups")
 	}
 	return nil
 }
 
 func (p *policy) lists(keyword string, matches func(string) bool) bool {
-	return slices.ContainsFunc(p.values[keyword], matches)
+	return slices.ContainsFunc(p.args(keyword), matches)
 }
 
 // matchesUser compares with USER or USER@HOST.

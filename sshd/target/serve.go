@@ -29,16 +29,27 @@ func (s *Server) accept(l net.Listener) error {
 	defer l.Close()
 	for {
 		conn, err := l.Accept()
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
-			time.Sleep(acceptPause)
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			go func() {
+				_ = s.ServeConn(conn)
+			}()
+		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+			s.pause(acceptPause)
+		case errors.Is(err, syscall.ECONNABORTED):
+		default:
 			return s.acceptError(l, err)
 		}
-		go func() {
-			_ = s.ServeConn(conn)
-		}()
+	}
+}
+
+// pause waits, but not for longer than until Close.
+func (s *Server) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.closing:
 	}
 }
 
@@ -55,30 +66,32 @@ func (s *Server) acceptError(l net.Listener, err error) error {
 // served: after Close, and when too many connections are on their way to a login already.
 func (s *Server) ServeConn(conn net.Conn) error {
 	defer conn.Close()
-	if !s.track(func() { s.conns[conn] = struct{}{} }) {
+	c := s.newConnection(conn)
+	if !s.track(func() { s.conns[c] = struct{}{} }) {
 		return ErrClosed
 	}
-	defer s.untrack(func() { delete(s.conns, conn) })
-	c, err := s.newConnection(conn)
-	if err != nil {
+	defer s.untrack(func() { delete(s.conns, c) })
+	if err := c.begin(); err != nil {
 		return err
 	}
-	defer c.tell(Event{Kind: Disconnected})
-	defer c.over()
+	defer c.finish()
 	defer c.panicked()
-	s.ssh.HandleConn(&tiedConn{Conn: conn, connection: c})
+	c.library().HandleConn(&wire{Conn: &readAheadConn{Conn: acknowledgingQuickly(conn)}, connection: c})
 	return nil
 }
 
 // Close ends every session and connection, and returns when all are gone.
 func (s *Server) Close() error {
 	s.mu.Lock()
-	s.closed = true
+	if !s.closed {
+		s.closed = true
+		close(s.closing)
+	}
 	for l := range s.listeners {
 		_ = l.Close()
 	}
-	for conn := range s.conns {
-		_ = conn.Close()
+	for c := range s.conns {
+		c.cut("the server was closed")
 	}
 	s.mu.Unlock()
 	s.running.Wait()

@@ -1,7 +1,5 @@
 package target
 
-import "slices"
-
 // setting is a keyword of sshd_config(5), with what this server has to know of it.
 type setting struct {
 	keyword string
@@ -9,34 +7,38 @@ type setting struct {
 	words   []string // the only values there are; nil for any
 	global  bool     // not allowed within a Match block
 	number  bool     // a number without sign
-	refused bool     // restricts logins in a way this server cannot: only "none" is taken
+	check   func(value string) error
+	refused bool // restricts logins in a way this server cannot: only "none" is taken
 }
 
 var (
-	yesNo     = []string{"yes", "no"}
-	rootWords = []string{"yes", "no", "prohibit-password", "without-password", "forced-commands-only"}
+	yesNo        = []string{"yes", "no"}
+	rootWords    = []string{"yes", "no", "prohibit-password", "without-password", "forced-commands-only"}
+	forwardWords = []string{"yes", "all", "no", "local", "remote"}
+	gatewayWords = []string{"yes", "no", "clientspecified"}
+	familyWords  = []string{"any", "inet", "inet6"}
 )
 
 // settings are the keywords of OpenSSH 7.4 to 10.x by their present names, in the order in which they are shown.
 var settings = []setting{
 	{keyword: "port", value: "22", number: true, global: true},
-	{keyword: "addressfamily", value: "any", global: true},
+	{keyword: "addressfamily", value: "any", words: familyWords, global: true},
 	{keyword: "listenaddress", value: "127.0.0.1", global: true},
 	{keyword: "usepam", value: "no", words: yesNo, global: true},
-	{keyword: "logingracetime", value: "120", global: true},
+	{keyword: "logingracetime", value: "120", global: true, check: checked(parseTime)},
 	{keyword: "maxauthtries", value: "6", number: true},
 	{keyword: "maxsessions", value: "10", number: true},
-	{keyword: "maxstartups", value: "100", global: true},
-	{keyword: "clientaliveinterval", value: "0"},
-	{keyword: "clientalivecountmax", value: "3"},
+	{keyword: "maxstartups", value: "10:30:100", global: true, check: checked(parseMaxStartups)},
+	{keyword: "clientaliveinterval", value: "0", check: checked(parseTime)},
+	{keyword: "clientalivecountmax", value: "3", number: true},
 	{keyword: "requiredrsasize", value: "1024", number: true},
 	{keyword: "permitrootlogin", value: "prohibit-password", words: rootWords},
 	{keyword: "hostkey", global: true},
 	{keyword: "hostkeyagent", global: true},
 	{keyword: "hostcertificate", global: true},
-	{keyword: "hostkeyalgorithms", global: true},
+	{keyword: "hostkeyalgorithms", global: true, check: checked(hostKeyList.parse)},
 	{keyword: "pubkeyauthentication", value: "yes", words: yesNo},
-	{keyword: "pubkeyacceptedalgorithms"},
+	{keyword: "pubkeyacceptedalgorithms", check: checked(pubkeyList.parse)},
 	{keyword: "pubkeyauthoptions", value: "none", refused: true},
 	{keyword: "passwordauthentication", value: "yes", words: yesNo},
 	{keyword: "kbdinteractiveauthentication", value: "yes", words: yesNo},
@@ -64,8 +66,8 @@ var settings = []setting{
 	{keyword: "authorizedprincipalscommand", value: "none"},
 	{keyword: "authorizedprincipalscommanduser", value: "none"},
 	{keyword: "trustedusercakeys", value: "none"},
-	{keyword: "casignaturealgorithms"},
-	{keyword: "revokedkeys", value: "none", refused: true},
+	{keyword: "casignaturealgorithms", check: checked(authorityList.parse)},
+	{keyword: "revokedkeys", value: "none"},
 	{keyword: "securitykeyprovider", global: true},
 	{keyword: "allowusers"},
 	{keyword: "denyusers"},
@@ -83,12 +85,12 @@ var settings = []setting{
 	{keyword: "permittunnel", value: "no"},
 	{keyword: "permitopen", value: "any"},
 	{keyword: "permitlisten", value: "any"},
-	{keyword: "allowtcpforwarding", value: "yes"},
+	{keyword: "allowtcpforwarding", value: "yes", words: forwardWords},
 	{keyword: "allowagentforwarding", value: "yes", words: yesNo},
-	{keyword: "allowstreamlocalforwarding", value: "yes"},
+	{keyword: "allowstreamlocalforwarding", value: "yes", words: forwardWords},
 	{keyword: "disableforwarding", value: "no", words: yesNo},
-	{keyword: "gatewayports", value: "no"},
-	{keyword: "streamlocalbindmask", value: "0177"},
+	{keyword: "gatewayports", value: "no", words: gatewayWords},
+	{keyword: "streamlocalbindmask", value: "0177", check: checked(bindMask)},
 	{keyword: "streamlocalbindunlink", value: "no", words: yesNo},
 	{keyword: "x11forwarding", value: "no", words: yesNo},
 	{keyword: "x11displayoffset", value: "10"},
@@ -97,7 +99,7 @@ var settings = []setting{
 	{keyword: "exposeauthinfo", value: "no", words: yesNo},
 	{keyword: "fingerprinthash", value: "SHA256", global: true},
 	{keyword: "channeltimeout"},
-	{keyword: "unusedconnectiontimeout", value: "none"},
+	{keyword: "unusedconnectiontimeout", value: "none", check: checkTimeOrNone},
 	{keyword: "refuseconnection", words: yesNo},
 	{keyword: "rdomain"},
 	{keyword: "rekeylimit", value: "0 0"},
@@ -109,19 +111,19 @@ var settings = []setting{
 	{keyword: "printlastlog", value: "yes", words: yesNo, global: true},
 	{keyword: "pidfile", value: "none", global: true},
 	{keyword: "modulifile", global: true},
-	{keyword: "ciphers", global: true},
-	{keyword: "macs", global: true},
-	{keyword: "kexalgorithms", global: true},
+	{keyword: "ciphers", global: true, check: checked(cipherList.parse)},
+	{keyword: "macs", global: true, check: checked(macList.parse)},
+	{keyword: "kexalgorithms", global: true, check: checked(keyExchangeList.parse)},
 	{keyword: "syslogfacility", value: "AUTH", global: true},
 	{keyword: "loglevel", value: "INFO"},
 	{keyword: "logverbose"},
-	{keyword: "subsystem"},
+	{keyword: "subsystem", global: true},
 	{keyword: "versionaddendum", value: "none", global: true},
 	{keyword: "debianbanner", words: yesNo, global: true},
 	{keyword: "sshdsessionpath", global: true},
 	{keyword: "sshdauthpath", global: true},
-	{keyword: "persourcemaxstartups", value: "none", global: true},
-	{keyword: "persourcenetblocksize", value: "32:128", global: true},
+	{keyword: "persourcemaxstartups", value: "none", global: true, check: checked(parsePerSource)},
+	{keyword: "persourcenetblocksize", value: "32:128", global: true, check: checked(parseNetBlock)},
 	{keyword: "persourcepenalties", global: true},
 	{keyword: "persourcepenaltyexemptlist", global: true},
 	{keyword: "useprivilegeseparation", global: true},
@@ -137,10 +139,16 @@ func Keywords() []string {
 	return all
 }
 
-func settingNamed(keyword string) (setting, bool) {
-	i := slices.IndexFunc(settings, func(s setting) bool { return s.keyword == keyword })
-	if i < 0 {
-		return setting{}, false
+// settingsByKeyword is settings, for each look-up of a connection.
+var settingsByKeyword = func() map[string]setting {
+	named := make(map[string]setting, len(settings))
+	for _, s := range settings {
+		named[s.keyword] = s
 	}
-	return settings[i], true
+	return named
+}()
+
+func settingNamed(keyword string) (setting, bool) {
+	s, known := settingsByKeyword[keyword]
+	return s, known
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"strings"
@@ -60,11 +61,15 @@ func (s *Server) Listen(address string) (net.Addr, error) {
 }
 
 // KnownHosts is a line for known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) for each host key of the server, at the
-// address of [Server.Addr].
+// address of [Server.Addr]; nothing where there is no listener.
 func (s *Server) KnownHosts() string {
+	address := s.Addr()
+	if address == nil {
+		return ""
+	}
 	var lines strings.Builder
 	for _, key := range s.ssh.HostSigners {
-		fmt.Fprintln(&lines, knownhosts.Line([]string{s.Addr().String()}, key.PublicKey()))
+		fmt.Fprintln(&lines, knownhosts.Line([]string{address.String()}, key.PublicKey()))
 	}
 	return lines.String()
 }
@@ -102,6 +107,10 @@ func (s *Server) ownMethods(user string) []ssh.AuthMethod {
 // ClientKey is the key that was made because no option gave a way to log in; it lets in as any user. Else it is nil.
 func (s *Server) ClientKey() ssh.Signer { return s.clientKey }
 
+// ClientKeyPEM is the private half of [Server.ClientKey] as an OpenSSH private key file, without passphrase, for clients
+// that read theirs from one. It is nil where no key was made.
+func (s *Server) ClientKeyPEM() []byte { return s.clientPEM }
+
 func (s *Server) makeClientKey() error {
 	if s.options.waysIn() {
 		return nil
@@ -113,6 +122,11 @@ func (s *Server) makeClientKey() error {
 	if s.clientKey, err = ssh.NewSignerFromKey(private); err != nil {
 		return fmt.Errorf("make a client's key: %w", err)
 	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		return fmt.Errorf("make a client's key: %w", err)
+	}
+	s.clientPEM = pem.EncodeToMemory(block)
 	WithAuthorizedKeys(string(ssh.MarshalAuthorizedKey(s.clientKey.PublicKey())))(s.options)
 	return nil
 }

@@ -18,16 +18,20 @@ type Server struct {
 	ssh     *glssh.Server
 	record  record
 
+	agedHostKey func() (ssh.Signer, error) // for OldAlgorithms
+
 	connections atomic.Uint64 // so far
-	starting    atomic.Int64  // those that have not logged in yet
+	startups    startups
 	running     sync.WaitGroup
+	closing     chan struct{} // closed by Close
 
 	mu        sync.Mutex
 	closed    bool
 	listeners map[net.Listener]struct{}
-	conns     map[net.Conn]struct{}
+	conns     map[*connection]struct{}
 	faults    []Fault
 	clientKey ssh.Signer
+	clientPEM []byte
 }
 
 // ErrClosed is what Serve and ServeConn return after Close.
@@ -40,28 +44,46 @@ func New(opts ...Option) (*Server, error) {
 	s := &Server{
 		options:   newOptions(opts),
 		listeners: map[net.Listener]struct{}{},
-		conns:     map[net.Conn]struct{}{},
+		conns:     map[*connection]struct{}{},
+		closing:   make(chan struct{}),
+	}
+	if err := s.options.check(); err != nil {
+		return nil, err
 	}
 	s.faults = s.options.faults
 	if err := s.makeClientKey(); err != nil {
 		return nil, err
 	}
-	if err := s.Reload(); err != nil {
+	config, err := s.loadConfig()
+	if err != nil {
 		return nil, err
 	}
-	keys, err := s.hostKeys()
+	keys, err := s.hostKeys(config)
 	if err != nil {
 		return nil, err
 	}
 	s.ssh = s.newSSH(keys)
-	return s, nil
+	s.agedHostKey = sync.OnceValues(func() (ssh.Signer, error) { return newAgedHostKey(keys) })
+	return s, s.obey(config)
 }
 
 // Reload reads the configuration again, as sshd does on SIGHUP. Connections that are being served keep the one they
 // began with, and after an error so does the Server. The authorized keys need no reload.
 func (s *Server) Reload() error {
-	config, err := LoadConfig(s.options.root, s.options.config, s.options.settings...)
+	config, err := s.loadConfig()
 	if err != nil {
+		return err
+	}
+	return s.obey(config)
+}
+
+func (s *Server) loadConfig() (*Config, error) {
+	return LoadConfig(s.options.root, s.options.config, s.options.settings...)
+}
+
+// obey puts a configuration in force, for connections to come.
+func (s *Server) obey(config *Config) (err error) {
+	if config.hostKeys, err = config.algorithms.usable(s.ssh.HostSigners); err != nil {
 		return err
 	}
 	s.config.Store(config)
@@ -85,14 +107,21 @@ func (s *Server) Addr() net.Addr {
 // reached. With no handler of its own set it turns on the method "none", which is refused in [connection.none].
 func (s *Server) newSSH(keys []ssh.Signer) *glssh.Server {
 	server := &glssh.Server{
-		Version:              "latchkey",
-		IdleTimeout:          s.options.idle,
-		ConnCallback:         beginConn,
-		ServerConfigCallback: serverConfig,
+		Version:     "latchkey",
+		IdleTimeout: s.options.idle,
 		ChannelHandlers: map[string]glssh.ChannelHandler{
-			"session": onChannel((*connection).serveSession),
+			"session":                        onChannel(unlessNoMore((*connection).serveSession)),
+			"direct-tcpip":                   onChannel((*connection).serveDirectTCPIP),
+			"direct-streamlocal@openssh.com": onChannel((*connection).serveDirectStreamLocal),
+			"default":                        onChannel((*connection).refuseChannel),
 		},
-		RequestHandlers:   map[string]glssh.RequestHandler{},
+		RequestHandlers: map[string]glssh.RequestHandler{
+			"tcpip-forward":                          onRequest((*connection).answerTCPIPForward),
+			"cancel-tcpip-forward":                   onRequest((*connection).answerCancelTCPIPForward),
+			"streamlocal-forward@openssh.com":        onRequest((*connection).answerStreamLocalForward),
+			"cancel-streamlocal-forward@openssh.com": onRequest((*connection).answerCancelStreamLocalForward),
+			"no-more-sessions@openssh.com":           onRequest((*connection).answerNoMoreSessions),
+		},
 		SubsystemHandlers: map[string]glssh.SubsystemHandler{},
 	}
 	for _, key := range keys {
@@ -101,11 +130,11 @@ func (s *Server) newSSH(keys []ssh.Signer) *glssh.Server {
 	return server
 }
 
-func (s *Server) hostKeys() ([]ssh.Signer, error) {
+func (s *Server) hostKeys(config *Config) ([]ssh.Signer, error) {
 	if len(s.options.hostKeys) > 0 {
 		return s.options.hostKeys, nil
 	}
-	if files := s.config.Load().HostKeys(); len(files) > 0 {
+	if files := config.HostKeys(); len(files) > 0 {
 		return readHostKeys(s.options.root, files)
 	}
 	key, err := newHostKey()

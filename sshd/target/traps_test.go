@@ -166,7 +166,7 @@ func TestTooManyTriesEndTheConnection(t *testing.T) {
 
 func TestConnectionsThatDoNotLogInAreBounded(t *testing.T) {
 	f := serve(t, nil, WithUser(User{Name: "alice", Password: "tulip"}))
-	for range maxStarting {
+	for range 100 { // PerSourceMaxStartups without a configuration
 		conn, err := net.Dial("tcp", f.addr)
 		if err != nil {
 			t.Fatal(err)
@@ -215,8 +215,8 @@ func TestNothingOfTheClientsEnvironmentIsTaken(t *testing.T) {
 	}
 }
 
-func TestForwardingTerminalsAndSubsystemsAreRefused(t *testing.T) {
-	client, s := session(t, serve(t, nil, alice()))
+func TestForwardingTerminalsAndSubsystemsAreRefusedWhereNothingGrantsThem(t *testing.T) {
+	client, s := session(t, serve(t, nil, alice(), WithSettings("DisableForwarding yes", "PermitTTY no")))
 	if err := agent.RequestAgentForwarding(s); err == nil {
 		t.Error("agent forwarding was granted")
 	}
