@@ -47,7 +47,7 @@ endif
 # Without root the tests that need a machine of their own are skipped; with
 # it, trees of other OpenSSH releases are made once and kept.
 test: go ## all tests, with the race detector; as root also those on a real machine
-	@$(need) gcc ssh ssh-keygen $(if $(root),sshd journalctl lintian mandoc rpm shellcheck)
+	@$(need) gcc ssh ssh-keygen $(if $(root),sshd journalctl lintian mandoc rpm shellcheck dbclient python3-paramiko python3-asyncssh)
 ifneq ($(root),)
 	@$(MAKE) --no-print-directory images || echo "going on without these trees" >&2
 else
@@ -85,7 +85,7 @@ fuzz: go ## every fuzz target for FUZZTIME (20s)
 	done
 
 bench: go ## the figures, COUNT (6) times, as benchstat reads them
-	@$(if $(root),$(need) sshd ssh)
+	@$(if $(root),$(need) sshd ssh python3-asyncssh)
 	@$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./bench/...
 
 images: go ## (root) the Debian trees with other OpenSSH releases, kept in ~/.cache/latchkey

@@ -16,25 +16,28 @@ import (
 
 // common is what every package has: path and mode, all of it root's.
 var common = map[string]string{
-	"/etc/latchkey":                                      "drwxr-xr-x",
-	"/etc/latchkey/latchkey.toml":                        "-rw-r--r--",
-	"/etc/latchkey/latchkey.toml.d":                      "drwxr-xr-x",
-	"/usr/bin/latchkey":                                  "-rwxr-xr-x",
-	"/usr/bin/latchkey-sshd":                             "-rwxr-xr-x",
-	"/usr/sbin/keypaird":                                 "-rwxr-xr-x",
-	"/usr/sbin/latchkeyd":                                "-rwxr-xr-x",
-	"/usr/share/bash-completion/completions/keypaird":    "-rw-r--r--",
-	"/usr/share/bash-completion/completions/latchkey":    "-rw-r--r--",
-	"/usr/share/doc/latchkey":                            "drwxr-xr-x",
-	"/usr/share/doc/latchkey/changelog.gz":               "-rw-r--r--",
-	"/usr/share/doc/latchkey/copyright":                  "-rw-r--r--",
-	"/usr/share/doc/latchkey/third-party.gz":             "-rw-r--r--",
-	"/usr/share/fish/vendor_completions.d/keypaird.fish": "-rw-r--r--",
-	"/usr/share/fish/vendor_completions.d/latchkey.fish": "-rw-r--r--",
-	"/usr/share/man/man5/latchkey.toml.5.gz":             "-rw-r--r--",
-	"/usr/share/man/man8/keypaird.8.gz":                  "-rw-r--r--",
-	"/usr/share/man/man8/latchkey.8.gz":                  "-rw-r--r--",
-	"/usr/share/man/man8/latchkeyd.8.gz":                 "-rw-r--r--",
+	"/etc/latchkey":                                           "drwxr-xr-x",
+	"/etc/latchkey/latchkey.toml":                             "-rw-r--r--",
+	"/etc/latchkey/latchkey.toml.d":                           "drwxr-xr-x",
+	"/usr/bin/latchkey":                                       "-rwxr-xr-x",
+	"/usr/bin/latchkey-sshd":                                  "-rwxr-xr-x",
+	"/usr/sbin/keypaird":                                      "-rwxr-xr-x",
+	"/usr/sbin/latchkeyd":                                     "-rwxr-xr-x",
+	"/usr/share/bash-completion/completions/keypaird":         "-rw-r--r--",
+	"/usr/share/bash-completion/completions/latchkey":         "-rw-r--r--",
+	"/usr/share/bash-completion/completions/latchkey-sshd":    "-rw-r--r--",
+	"/usr/share/doc/latchkey":                                 "drwxr-xr-x",
+	"/usr/share/doc/latchkey/changelog.gz":                    "-rw-r--r--",
+	"/usr/share/doc/latchkey/copyright":                       "-rw-r--r--",
+	"/usr/share/doc/latchkey/third-party.gz":                  "-rw-r--r--",
+	"/usr/share/fish/vendor_completions.d/keypaird.fish":      "-rw-r--r--",
+	"/usr/share/fish/vendor_completions.d/latchkey.fish":      "-rw-r--r--",
+	"/usr/share/fish/vendor_completions.d/latchkey-sshd.fish": "-rw-r--r--",
+	"/usr/share/man/man1/latchkey-sshd.1.gz":                  "-rw-r--r--",
+	"/usr/share/man/man5/latchkey.toml.5.gz":                  "-rw-r--r--",
+	"/usr/share/man/man8/keypaird.8.gz":                       "-rw-r--r--",
+	"/usr/share/man/man8/latchkey.8.gz":                       "-rw-r--r--",
+	"/usr/share/man/man8/latchkeyd.8.gz":                      "-rw-r--r--",
 }
 
 // forSystemd is what those have besides that are for machines with systemd.
@@ -60,27 +63,30 @@ var formats = []struct {
 	{
 		"deb", "*.deb", readDeb, true,
 		map[string]string{
-			"/usr/share/doc/latchkey/changelog.Debian.gz": "-rw-r--r--",
-			"/usr/share/lintian/overrides/latchkey":       "-rw-r--r--",
-			"/usr/share/zsh/vendor-completions/_keypaird": "-rw-r--r--",
-			"/usr/share/zsh/vendor-completions/_latchkey": "-rw-r--r--",
+			"/usr/share/doc/latchkey/changelog.Debian.gz":      "-rw-r--r--",
+			"/usr/share/lintian/overrides/latchkey":            "-rw-r--r--",
+			"/usr/share/zsh/vendor-completions/_keypaird":      "-rw-r--r--",
+			"/usr/share/zsh/vendor-completions/_latchkey":      "-rw-r--r--",
+			"/usr/share/zsh/vendor-completions/_latchkey-sshd": "-rw-r--r--",
 		},
 		[]string{"postinst", "postrm", "prerm"},
 	},
 	{
 		"rpm", "*.rpm", readRPM, true,
 		map[string]string{
-			"/usr/share/zsh/site-functions/_keypaird": "-rw-r--r--",
-			"/usr/share/zsh/site-functions/_latchkey": "-rw-r--r--",
+			"/usr/share/zsh/site-functions/_keypaird":      "-rw-r--r--",
+			"/usr/share/zsh/site-functions/_latchkey":      "-rw-r--r--",
+			"/usr/share/zsh/site-functions/_latchkey-sshd": "-rw-r--r--",
 		},
 		[]string{"postinstall", "postuninstall", "preuninstall"},
 	},
 	{
 		"apk", "*.apk", readAPK, false,
 		map[string]string{
-			"/etc/init.d/latchkeyd":                   "-rwxr-xr-x",
-			"/usr/share/zsh/site-functions/_keypaird": "-rw-r--r--",
-			"/usr/share/zsh/site-functions/_latchkey": "-rw-r--r--",
+			"/etc/init.d/latchkeyd":                        "-rwxr-xr-x",
+			"/usr/share/zsh/site-functions/_keypaird":      "-rw-r--r--",
+			"/usr/share/zsh/site-functions/_latchkey":      "-rw-r--r--",
+			"/usr/share/zsh/site-functions/_latchkey-sshd": "-rw-r--r--",
 		},
 		[]string{".post-deinstall", ".post-install", ".post-upgrade", ".pre-deinstall", ".pre-install"},
 	},
@@ -238,7 +244,7 @@ func TestProgramsAreStaticAndForTheirArchitecture(t *testing.T) {
 // TestPackagedProgramsSayTheirVersion: it is how people name what they have.
 func TestPackagedProgramsSayTheirVersion(t *testing.T) {
 	files := readDeb(t, packageFor(t, "*.deb", []string{runtime.GOARCH})).data
-	for _, name := range []string{"/usr/bin/latchkey", "/usr/sbin/latchkeyd"} {
+	for _, name := range []string{"/usr/bin/latchkey", "/usr/bin/latchkey-sshd", "/usr/sbin/latchkeyd"} {
 		program := filepath.Join(t.TempDir(), filepath.Base(name))
 		if err := os.WriteFile(program, []byte(files[name]), 0o755); err != nil {
 			t.Fatal(err)

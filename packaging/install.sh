@@ -9,8 +9,8 @@
 # PREFIX    /usr/local
 # INIT      systemd, or openrc
 # ZSHDIR    where zsh looks for completions ($PREFIX/share/zsh/site-functions)
-# LATCHKEY  a latchkey that runs on this machine (BIN/latchkey), with a keypaird
-#           in the same folder
+# LATCHKEY  a latchkey that runs on this machine (BIN/latchkey), with a latchkey-sshd
+#           and a keypaird in the same folder
 #
 # The configuration is never overwritten and never taken away.
 set -eu
@@ -68,7 +68,7 @@ for_systemd() {
 for_openrc() { file 755 /etc/init.d/latchkeyd with_prefix packaging/openrc/latchkeyd; }
 
 completions() {
-	for program in "$LATCHKEY" "${LATCHKEY%latchkey}keypaird"; do
+	for program in "$LATCHKEY" "$LATCHKEY-sshd" "${LATCHKEY%latchkey}keypaird"; do
 		name=${program##*/}
 		file 644 "$share/bash-completion/completions/$name" "$program" completion bash
 		file 644 "$share/fish/vendor_completions.d/$name.fish" "$program" completion fish

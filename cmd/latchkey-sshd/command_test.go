@@ -68,12 +68,8 @@ func (i instance) write(t *testing.T, name, content string) {
 // command is the program, as a process of its own, on the instance.
 func (i instance) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	program, err := exec.LookPath("latchkey-sshd") // put on PATH by testscript.Main
-	if err != nil {
-		t.Fatal(err)
-	}
 	args = append([]string{"--root", i.root, "--password-file", filepath.Join(i.root, "passwords"), "-f", "/etc/ssh/sshd_config"}, args...)
-	cmd := exec.Command(program, args...)
+	cmd := command(t, args...)
 	cmd.Stderr = os.Stderr
 	return cmd
 }

@@ -1,5 +1,5 @@
-// Command latchkey-sshd is the SSH server of package target as a program that takes sshd's own options: something for
-// the agent, a demonstration or a test to talk to where no sshd is installed and nobody is root.
+// Command latchkey-sshd is the SSH server of package target as a program: for tests in any language, and, with sshd's own
+// options, for the agent or a demonstration to talk to where no sshd is installed and nobody is root.
 package main
 
 import "os"

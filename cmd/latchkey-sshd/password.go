@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
+// secret is a user's password.
+type secret struct{ user, password string }
+
 // readPasswords reads user:password lines. The file must be its owner's alone.
-func readPasswords(path string) (map[string]string, error) {
+func readPasswords(path string) ([]secret, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("read passwords: %w", err)
@@ -19,7 +22,8 @@ func readPasswords(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read passwords: %w", err)
 	}
-	passwords, number := map[string]string{}, 0
+	var passwords []secret
+	number := 0
 	for line := range strings.Lines(string(data)) {
 		number++
 		line = strings.TrimRight(line, "\r\n")
@@ -30,7 +34,7 @@ func readPasswords(path string) (map[string]string, error) {
 		if !ok || user == "" || password == "" {
 			return nil, fmt.Errorf("read passwords: %s:%d: expected user:password", path, number)
 		}
-		passwords[user] = password
+		passwords = append(passwords, secret{user, password})
 	}
 	return passwords, nil
 }

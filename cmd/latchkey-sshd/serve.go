@@ -1,18 +1,17 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
-
-	"golang.org/x/crypto/ssh"
+	"time"
 
 	"github.com/latchkey-ssh/latchkey/sshd"
 	"github.com/latchkey-ssh/latchkey/sshd/target"
@@ -20,7 +19,7 @@ import (
 
 // serveStdin serves the connection that standard input is, as sshd -i does.
 func (p *program) serveStdin() error {
-	server, err := p.server()
+	server, _, err := p.server()
 	if err != nil {
 		return err
 	}
@@ -32,12 +31,12 @@ func (p *program) serveStdin() error {
 	return server.ServeConn(conn)
 }
 
-// listen serves until SIGTERM or SIGINT.
+// listen serves until it is told to end.
 func (p *program) listen() error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
-	server, err := p.server()
+	server, accounts, err := p.server()
 	if err != nil {
 		return err
 	}
@@ -46,50 +45,45 @@ func (p *program) listen() error {
 	if err != nil {
 		return err
 	}
-	listeners, err := listenOn(addresses(config))
+	first, err := listenOn(server, addresses(config))
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { ended <- server.Serve(l) }()
+	sshConfig, err := p.writeConfig(server)
+	if err != nil {
+		return err
 	}
 	pid := pidFile(p.root, config["pidfile"])
 	if err := pid.write(); err != nil {
 		return err
 	}
 	defer pid.remove()
-	p.announce(listeners, server.HostKey())
-	return await(server, pid, signals, ended)
+	if err := p.announce(server, first, accounts, sshConfig); err != nil {
+		return err
+	}
+	return p.await(server, pid, signals)
 }
 
-// listenConfig is what holds for the listener, which no Match block can change.
+// listenConfig is what holds for the listener, which no Match block can change. A configuration whose place
+// it does not take has no say in it.
 func (p *program) listenConfig() (map[string][]string, error) {
-	config, err := target.LoadConfig(p.root, p.config, p.lines()...)
+	path, lines := p.sshdConfig(), p.settings()
+	if !p.inPlace() {
+		path = ""
+		if !slices.ContainsFunc(lines, isPort) {
+			lines = append(lines, "Port 0")
+		}
+	}
+	config, err := target.LoadConfig(p.root, path, lines...)
 	if err != nil {
 		return nil, err
 	}
 	return config.Effective(sshd.Connection{})
 }
 
-// await obeys signals. A configuration that cannot be read ends the program, as it ends sshd.
-func await(server *target.Server, pid pidPath, signals <-chan os.Signal, ended <-chan error) error {
-	for {
-		select {
-		case err := <-ended:
-			return err
-		case s := <-signals:
-			if s != syscall.SIGHUP {
-				return nil
-			}
-			if err := server.Reload(); err != nil {
-				return err
-			}
-			if err := pid.write(); err != nil {
-				return err
-			}
-		}
-	}
+func isPort(line string) bool {
+	d, err := sshd.ParseDirective(line)
+	return err == nil && d.Name() == "port"
 }
 
 // addresses are host:port for every ListenAddress, with every Port where it names none.
@@ -107,67 +101,81 @@ func addresses(config map[string][]string) []string {
 	return all
 }
 
-func listenOn(addresses []string) ([]net.Listener, error) {
-	var listeners []net.Listener
+// listenOn listens on all of them, and returns where the first one is.
+func listenOn(server *target.Server, addresses []string) (first *net.TCPAddr, err error) {
 	for _, address := range addresses {
-		l, err := net.Listen("tcp", address)
+		at, err := server.Listen(address)
 		if err != nil {
-			for _, open := range listeners {
-				_ = open.Close()
-			}
-			return nil, err
+			return nil, portHint(err)
 		}
-		listeners = append(listeners, l)
+		if first == nil {
+			first = at.(*net.TCPAddr)
+		}
 	}
-	return listeners, nil
+	return first, nil
 }
 
-// announcement is what a caller needs to log in.
-type announcement struct {
-	Address     string `json:"address"` // host:port
-	Host        string `json:"host"`
-	Port        int    `json:"port"`
-	HostKey     string `json:"host_key"` // type and base64, as in known_hosts
-	Fingerprint string `json:"fingerprint"`
-	PID         int    `json:"pid"`
+// portHint says what to do where a port is not to be had.
+func portHint(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: something else listens there; -p 0 takes a free port", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w: ports below 1024 are root's; -p 0 takes a free one", err)
+	}
+	return err
 }
 
-func (p *program) announce(listeners []net.Listener, key ssh.PublicKey) {
-	tcp := listeners[0].Addr().(*net.TCPAddr)
-	line, _ := json.Marshal(announcement{
-		Address: tcp.String(), Host: tcp.IP.String(), Port: tcp.Port,
-		HostKey:     strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))),
-		Fingerprint: ssh.FingerprintSHA256(key), PID: os.Getpid(),
-	})
-	fmt.Fprintf(p.stdout, "%s\n", line)
+func (p *program) writeConfig(server *target.Server) (string, error) {
+	if p.writeTo == "" {
+		return "", nil
+	}
+	return server.WriteSSHConfig(p.writeTo)
 }
 
-// pidPath is where the pid file is, "" for none.
-type pidPath string
-
-func pidFile(root string, setting []string) pidPath {
-	if len(setting) == 0 || strings.EqualFold(setting[0], "none") {
-		return ""
+// await obeys signals. A configuration that cannot be read ends the program, as it ends sshd.
+func (p *program) await(server *target.Server, pid pidPath, signals <-chan os.Signal) error {
+	end := p.end()
+	for {
+		select {
+		case <-end:
+			return nil
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				go hurry(signals)
+				return nil
+			}
+			if err := server.Reload(); err != nil {
+				return err
+			}
+			if err := pid.write(); err != nil {
+				return err
+			}
+		}
 	}
-	return pidPath(filepath.Join("/", root, setting[0]))
 }
 
-// write writes the pid file; anew after a reload, as sshd does, so that whoever asked for it sees it done.
-func (p pidPath) write() error {
-	if p == "" {
-		return nil
+// hurry ends the program at the second signal to end, whatever is still being ended.
+func hurry(signals <-chan os.Signal) {
+	for s := range signals {
+		if s != syscall.SIGHUP {
+			os.Exit(exitFailed)
+		}
 	}
-	if err := os.WriteFile(string(p), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		return fmt.Errorf("write PidFile: %w", err)
-	}
-	return nil
 }
 
-func (p pidPath) remove() {
-	if p == "" {
-		return
+// end is closed when --for or --until-eof ends the program.
+func (p *program) end() <-chan struct{} {
+	end := make(chan struct{})
+	closeOnce := sync.OnceFunc(func() { close(end) })
+	if p.lifetime > 0 {
+		time.AfterFunc(p.lifetime, closeOnce)
 	}
-	if err := os.Remove(string(p)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintln(os.Stderr, "latchkey-sshd:", err)
+	if p.untilEOF {
+		go func() {
+			_, _ = io.Copy(io.Discard, p.stdin)
+			closeOnce()
+		}()
 	}
+	return end
 }

@@ -16,7 +16,7 @@ func (p *program) showConfig() error {
 	if err != nil {
 		return err
 	}
-	config, err := target.LoadConfig(p.root, p.config, p.lines()...)
+	config, err := target.LoadConfig(p.root, p.sshdConfig(), p.settings()...)
 	if err != nil {
 		return err
 	}

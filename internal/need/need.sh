@@ -1,9 +1,9 @@
 #!/bin/sh
 # usage: need.sh PROGRAM...
 #
-# Sees to it that the programs are installed. Root gets what is missing from
-# Debian; anyone else is told what is missing and the command that installs it,
-# and the exit status is 1.
+# Sees to it that the programs are installed; python3-NAME stands for a module of
+# Debian's Python. Root gets what is missing from Debian; anyone else is told
+# what is missing and the command that installs it, and the exit status is 1.
 #
 # An sshd that this installs serves tests only: it is neither started nor left
 # to start with the machine.
@@ -15,7 +15,8 @@ PATH=$PATH:/usr/sbin:/sbin
 package_of() {
 	case $1 in
 	sshd) echo openssh-server ;;
-	ssh | ssh-keygen) echo openssh-client ;;
+	ssh | sftp | scp | ssh-add | ssh-keygen | ssh-keyscan) echo openssh-client ;;
+	dbclient | dropbearconvert) echo dropbear-bin ;;
 	gcc) echo gcc libc6-dev ;;
 	ip) echo iproute2 ;;
 	node) echo nodejs ;;
@@ -25,10 +26,18 @@ package_of() {
 	esac
 }
 
+# installed tells whether a program, or a module, is there.
+installed() {
+	case $1 in
+	python3-*) /usr/bin/python3 -W ignore -c "import ${1#python3-}" ;;
+	*) command -v "$1" ;;
+	esac >/dev/null 2>&1
+}
+
 missing=
 packages=
 for program in "$@"; do
-	if ! command -v "$program" >/dev/null 2>&1; then
+	if ! installed "$program"; then
 		missing="$missing $program"
 		packages="$packages $(package_of "$program")"
 	fi

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/agent"
+	"github.com/latchkey-ssh/latchkey/cmd/internal/version"
 )
 
 // Instance is which instance a program serves, by its flags.
@@ -40,7 +40,7 @@ func Prepare(cmd *cobra.Command) *cobra.Command {
 	unix.Umask(0o022)
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.Version = version()
+	cmd.Version = version.String()
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{Err: err} })
 	return NoArgs(cmd)
 }
@@ -55,28 +55,4 @@ func NoArgs(cmd *cobra.Command) *cobra.Command {
 		return nil
 	}
 	return cmd
-}
-
-// release is the version of the packages, which the linker sets (-X).
-var release string
-
-// version is the packages' version, else the module's, or the commit it was
-// built from.
-func version() string {
-	if release != "" {
-		return release
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			return "devel-" + setting.Value[:min(12, len(setting.Value))]
-		}
-	}
-	return "devel"
 }
