@@ -63,7 +63,11 @@ func (w *wire) writeFaulty(p []byte) (int, error) {
 	}
 	if c.silent.Load() {
 		<-c.gone
+	}
+	select {
+	case <-c.gone:
 		return 0, net.ErrClosed
+	default:
 	}
 	for _, f := range c.faults {
 		if f.name == faultDrop && w.written.bytes+int64(len(p)) > f.bytes {

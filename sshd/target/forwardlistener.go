@@ -54,29 +54,24 @@ func (f *forwards) cancel(network, host string, port uint32) bool {
 	return len(f.listeners) < before
 }
 
-// answerListener answers a request to listen: with l, which is nil where why says that there is none. The answer goes
-// out before the first connection is passed on, for until then the client does not know what such a channel is for.
+// answerListener answers a request to listen: with l, whose sockets are there unless why says that there are none. The
+// answer goes out before the first connection is passed on: until then the client does not know what that is for.
 func (c *connection) answerListener(
-	ctx context.Context, conn *ssh.ServerConn, request *ssh.Request, event Event, reply []byte, l *forwardListener, why error,
+	ctx context.Context, conn *ssh.ServerConn, request *ssh.Request, l *forwardListener, reply []byte, why error,
 ) (bool, []byte) {
 	if why == nil {
-		if why = c.forwards.add(l); why != nil {
-			l.close()
-		}
+		why = c.forwards.add(l)
 	}
-	c.tellForward(event, why)
+	c.tellForward(Event{Request: request.Type, Target: target(l.network, l.host, l.port)}, why)
 	if why != nil {
+		l.close()
 		return false, nil
 	}
 	_ = request.Reply(true, reply)
 	request.WantReply = false // it has been answered
 	context.AfterFunc(ctx, l.close)
 	for _, socket := range l.sockets {
-		if !c.server.track(func() {}) {
-			l.close()
-			break
-		}
-		go c.acceptForwarded(ctx, conn, l, socket)
+		c.server.run(func() { c.acceptForwarded(ctx, conn, l, socket) }, l.close)
 	}
 	return true, nil
 }
@@ -92,24 +87,23 @@ func (c *connection) tellForward(event Event, why error) {
 
 // acceptForwarded passes on what connects, until the listener is closed.
 func (c *connection) acceptForwarded(ctx context.Context, conn *ssh.ServerConn, l *forwardListener, socket net.Listener) {
-	defer c.server.untrack(func() {})
 	defer c.panicked()
+	defer socket.Close()
 	for {
 		peer, err := socket.Accept()
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		if err != nil || !c.server.track(func() {}) {
+		if err != nil {
 			return
 		}
-		go c.forwardFrom(ctx, conn, l, peer.(streamConn))
+		c.server.run(func() { c.forwardFrom(ctx, conn, l, peer.(streamConn)) }, func() { _ = peer.Close() })
 	}
 }
 
 // forwardFrom opens a channel to the client for a connection to its listener.
 func (c *connection) forwardFrom(ctx context.Context, conn *ssh.ServerConn, l *forwardListener, peer streamConn) {
-	defer c.server.untrack(func() {})
 	defer c.panicked()
 	defer peer.Close()
 	event := Event{Request: l.channelType, Target: target(l.network, l.host, l.port)}
@@ -125,4 +119,16 @@ func (c *connection) forwardFrom(ctx context.Context, conn *ssh.ServerConn, l *f
 	if err == nil {
 		splice(ctx, channel, requests, peer)
 	}
+}
+
+// run has a goroutine do something that Close waits for, or instead of that, after Close.
+func (s *Server) run(do, instead func()) {
+	if !s.track(func() {}) {
+		instead()
+		return
+	}
+	go func() {
+		defer s.untrack(func() {})
+		do()
+	}()
 }

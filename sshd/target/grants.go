@@ -58,7 +58,3 @@ func (l *login) mayForwardAgent() bool {
 	return !l.policy.is("disableforwarding") && l.policy.is("allowagentforwarding") &&
 		l.proof.all(func(o *authkeys.Options) bool { return o.AgentForwarding })
 }
-
-func (l *login) mayForwardPorts() bool {
-	return !l.policy.is("disableforwarding") && l.proof.all(func(o *authkeys.Options) bool { return o.PortForwarding })
-}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -132,6 +133,9 @@ func (c countedRawConn) Control(f func(fd uintptr)) error {
 
 func TestALoginIsReadInFewPiecesAndAcknowledgedAtOnce(t *testing.T) {
 	client, accepted := tcpPair(t)
+	if err := client.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	server := Start(t)
 	var options, single atomic.Int64
 	served := make(chan error, 1)

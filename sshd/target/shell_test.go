@@ -232,3 +232,12 @@ func TestASessionOfNoAddressRuns(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Bash takes a terminal that nobody gave to it, so that it cannot show this; /bin/sh may be another shell.
+func TestTheTerminalIsTheSessionsFromItsStart(t *testing.T) {
+	d := newDialog(t, connect(t, Start(t)))
+	d.pty(80, 24, "")
+	if got := execute("exec env -i sh -c 'echo from here > /dev/tty'")(d); got != "from here\r\nexit 0" {
+		t.Error(got)
+	}
+}

@@ -61,13 +61,12 @@ func (c *connection) answerStreamLocalForward(l *login, conn *ssh.ServerConn, re
 	if !c.parse(conn, request.Type, request.Payload, &asked, &asked.Path) {
 		return false, nil
 	}
-	socket, err := listenStreamLocal(ctx, l, asked.Path)
-	event := Event{Request: request.Type, Target: asked.Path}
+	sockets, err := listenStreamLocal(ctx, l, asked.Path)
 	payload := ssh.Marshal(forwardedStreamLocal{Path: asked.Path})
-	return c.answerListener(ctx, conn, request, event, nil, &forwardListener{
-		sockets: []net.Listener{socket}, network: "unix", host: asked.Path, channelType: "forwarded-streamlocal@openssh.com",
+	return c.answerListener(ctx, conn, request, &forwardListener{
+		sockets: sockets, network: "unix", host: asked.Path, channelType: "forwarded-streamlocal@openssh.com",
 		payload: func(net.Conn) []byte { return payload },
-	}, err)
+	}, nil, err)
 }
 
 func (c *connection) answerCancelStreamLocalForward(_ *login, conn *ssh.ServerConn, request *ssh.Request, _ glssh.Context) (bool, []byte) {
@@ -80,7 +79,7 @@ func (c *connection) answerCancelStreamLocalForward(_ *login, conn *ssh.ServerCo
 
 // listenStreamLocal makes the socket. As with sshd its file outlives it, and one that is there already is in the way
 // unless StreamLocalBindUnlink is on.
-func listenStreamLocal(ctx context.Context, l *login, asked string) (net.Listener, error) {
+func listenStreamLocal(ctx context.Context, l *login, asked string) ([]net.Listener, error) {
 	if err := l.mayListenPath(); err != nil {
 		return nil, err
 	}
@@ -103,7 +102,7 @@ func listenStreamLocal(ctx context.Context, l *login, asked string) (net.Listene
 		return nil, err
 	}
 	socket.(*net.UnixListener).SetUnlinkOnClose(false)
-	return socket, nil
+	return []net.Listener{socket}, nil
 }
 
 // maskSocket takes permissions from a socket before it has a name, so that there is no moment at which others may

@@ -72,11 +72,10 @@ func (c *connection) answerTCPIPForward(l *login, conn *ssh.ServerConn, request 
 		port = portOf(sockets[0].Addr())
 		reply = ssh.Marshal(struct{ Port uint32 }{port})
 	}
-	event := Event{Request: request.Type, Target: target("tcp", asked.Host, port)}
-	return c.answerListener(ctx, conn, request, event, reply, &forwardListener{
+	return c.answerListener(ctx, conn, request, &forwardListener{
 		sockets: sockets, network: "tcp", host: asked.Host, port: port, channelType: "forwarded-tcpip",
 		payload: func(peer net.Conn) []byte { return forwardedTCPIP(asked.Host, peer) },
-	}, err)
+	}, reply, err)
 }
 
 func forwardedTCPIP(host string, peer net.Conn) []byte {
