@@ -65,3 +65,18 @@ func TestSFTPIsServedInTheFolder(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestWhatItsCallerLeftOpenIsNotForCommands(t *testing.T) {
+	secret, err := os.Open(write(t, "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secret.Close()
+	cmd := command(t)
+	cmd.ExtraFiles = []*os.File{secret}
+	r := begin(t, cmd)
+	got := r.output(t, "cat <&3 2>/dev/null || echo closed", r.User, r.madeKey(t))
+	if diff := cmp.Diff("closed\n", got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -2,8 +2,15 @@
 // options, for the agent or a demonstration to talk to where no sshd is installed and nobody is root.
 package main
 
-import "os"
+import (
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 func main() {
+	// What whoever started this program left open is not for the commands of those who log in. Kernels before 5.11 cannot.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -38,7 +38,12 @@ type running struct {
 // start runs the program with standard input held open, and reads its line.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
-	r := &running{cmd: command(t, args...)}
+	return begin(t, command(t, args...))
+}
+
+func begin(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{cmd: cmd}
 	r.cmd.Stderr = &r.stderr
 	stdin, err := r.cmd.StdinPipe()
 	if err != nil {
