@@ -317,3 +317,45 @@ func TestOpenSSHsClientSaysWhatItSaysOfSuchServers(t *testing.T) {
 		})
 	}
 }
+
+func TestASilentServerAnswersNothingElseEither(t *testing.T) {
+	s := misbehaves(t, WithFault(Silent(AtCommand)), WithIdleTimeout(300*time.Millisecond))
+	client, err := ssh.Dial("tcp", s.Addr().String(), s.ClientConfig("alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- session.Run("true") }()
+	eventOf(t, s, Misbehaved)
+	if _, _, err := client.SendRequest("keepalive@openssh.com", true, nil); err == nil {
+		t.Error("a request got an answer")
+	}
+	if err := <-ended; err == nil {
+		t.Error("the command got an answer")
+	}
+	if got := eventOf(t, s, Disconnected).Reason; got != "fault silent:command" { // it was not the client who could bear it no longer
+		t.Errorf("reason: %s", got)
+	}
+}
+
+func TestASlowServerWaitsNoLongerThanTheConnectionLasts(t *testing.T) {
+	for _, at := range moments {
+		t.Run(string(at), func(t *testing.T) {
+			s := misbehaves(t, WithFault(Slow(at, time.Hour)))
+			ended := make(chan error, 1)
+			go func() { ended <- use(s) }()
+			eventOf(t, s, Misbehaved)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; err == nil {
+				t.Error("the client got an answer")
+			}
+		})
+	}
+}

@@ -33,7 +33,7 @@ func saying(name string) Handler {
 }
 
 func TestTheLongestCommandThatFitsHasItsHandler(t *testing.T) {
-	s := Start(t, OnExec("git", saying("git")), OnExec("git push", saying("push")), OnExec("", saying("empty")),
+	s := Start(t, OnExec("git push", saying("push")), OnExec("git", saying("git")), OnExec("", saying("empty")),
 		OnShell(saying("shell")), OnSubsystem("netconf", saying("netconf")), WithRun(NotFound))
 	for _, test := range []struct {
 		do   func(*dialog) string
