@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/internal/idle"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/network"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -189,7 +190,7 @@ func (d *Daemon) rest(pause time.Duration, watchBegins bool) {
 	if (pause == 0 || pause > longRest) && !watchBegins {
 		d.options.Network.Rest()
 	}
-	giveBack()
+	idle.GiveBack()
 	d.busySince.Store(0)
 }
 

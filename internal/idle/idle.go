@@ -1,4 +1,7 @@
-package agent
+// Package idle gives back memory that a process needs only while it works. A
+// service that does nothing for all but a moment of its life is judged by what
+// it holds meanwhile.
+package idle
 
 import (
 	"bufio"
@@ -10,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveBack returns the memory that only a pass needs: the heap to the kernel,
+// GiveBack returns the memory that only work needs: the heap to the kernel,
 // and the program's own pages to the page cache, from where they come back
-// when they are used again. An agent is idle for all but a moment of its life.
-func giveBack() {
+// when they are used again.
+func GiveBack() {
 	debug.FreeOSMemory()
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
