@@ -105,7 +105,7 @@ func isAddressList(text string) bool {
 		if strings.Trim(element, "0123456789abcdefABCDEF.:/") != "" {
 			return false
 		}
-		if _, err := parseNetwork(element); err != nil {
+		if _, err := ParseNetwork(element); err != nil {
 			return false
 		}
 	}

@@ -26,8 +26,8 @@ func matchAddress(list string, addr netip.Addr) (verdict, error) {
 		if pattern == "" {
 			return unmatched, ErrBadFrom
 		}
-		network, err := parseNetwork(pattern)
-		if errors.Is(err, errBits) {
+		network, err := ParseNetwork(pattern)
+		if errors.Is(err, ErrNetworkBits) {
 			return unmatched, ErrBadFrom
 		}
 		if err == nil && !network.Contains(addr) || err != nil && !matchWildcard(pattern, addr.String()) {
@@ -90,16 +90,18 @@ func matchWildcard(pattern, s string) bool {
 
 var (
 	errNoAddress = errors.New("no address")
-	errBits      = errors.New("the network's length does not fit its address")
+
+	// ErrNetworkBits means a network with bits set beyond its length, or a length that its family does not have.
+	ErrNetworkBits = errors.New("the network's length does not fit its address")
 )
 
 // maxNetwork is the longest text that sshd takes for a network.
 const maxNetwork = 63
 
-// parseNetwork reads an address or a network. errBits means a network with bits
-// set beyond its length, or a length its family does not have; errNoAddress
-// that the text is something else.
-func parseNetwork(s string) (netip.Prefix, error) {
+// ParseNetwork reads ADDRESS or ADDRESS/BITS as sshd does in from=, in Match Address and in AllowUsers. An address is whatever
+// getaddrinfo(3) takes with AI_NUMERICHOST, the short and the octal forms of inet_aton(3) too: "0/0" is all of IPv4. The
+// error is [ErrNetworkBits] where sshd refuses the whole list; any other means that sshd takes s for a pattern.
+func ParseNetwork(s string) (netip.Prefix, error) {
 	text, length, hasLength := strings.Cut(s, "/")
 	bits := -1
 	if hasLength {
@@ -118,7 +120,7 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	}
 	network := netip.PrefixFrom(addr, bits)
 	if !network.IsValid() || network.Masked() != network {
-		return netip.Prefix{}, errBits
+		return netip.Prefix{}, ErrNetworkBits
 	}
 	return network, nil
 }

@@ -31,14 +31,15 @@ func (e *Entry) Permits(addr netip.Addr, host string, now time.Time) error {
 	case o.Principals != nil:
 		return ErrPrincipals
 	case o.From != nil:
-		return permitsFrom(*o.From, addr.Unmap(), host)
+		return PermitsFrom(*o.From, addr.Unmap(), host)
 	}
 	return nil
 }
 
-// permitsFrom asks the list twice, as sshd does: by address and by name. A
-// match of either is enough, a negated match of either refuses.
-func permitsFrom(patterns string, addr netip.Addr, host string) error {
+// PermitsFrom judges a client by a list of patterns as sshd does, in from= and behind the @ of AllowUsers: by its address
+// and by its name, host, which is "" where it was not looked up. A match of either is enough, a negated
+// match of either refuses. The error is [ErrFrom] for a client that is not in the list, or [ErrBadFrom].
+func PermitsFrom(patterns string, addr netip.Addr, host string) error {
 	if host == "" {
 		host = addr.String()
 	}

@@ -142,7 +142,7 @@ func findings(config Config, s Subject) []finding {
 func (s Subject) isListed(entry string) bool {
 	user, host, restricted := strings.Cut(entry, "@")
 	local := host == "localhost" || strings.HasPrefix(host, "127.") || strings.HasPrefix(host, "::1")
-	return matchesPattern(s.User, user) && (!restricted || !local)
+	return MatchesPattern(s.User, user) && (!restricted || !local)
 }
 
 // readsKeysFile tells whether AuthorizedKeysFile names the file that the keys

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/latchkey-ssh/latchkey/authkeys"
 )
 
 // MatchBlock is the Match line that a directive stands under.
@@ -158,7 +160,7 @@ func askList(s, list string) listAnswer {
 		if len(pattern) >= maxPattern {
 			return listUnmatched
 		}
-		if !matchesPattern(s, pattern) {
+		if !MatchesPattern(s, pattern) {
 			continue
 		}
 		if negated {
@@ -169,8 +171,9 @@ func askList(s, list string) listAnswer {
 	return result
 }
 
-// matchesPattern compares with backtracking to the last '*' only, so that no pattern takes exponential time.
-func matchesPattern(s, pattern string) bool {
+// MatchesPattern compares with one pattern, in which a comma and a '!' are what they look like: an entry of AllowUsers.
+// It goes back to the last '*' only, so that no pattern takes exponential time.
+func MatchesPattern(s, pattern string) bool {
 	i, j, star, retry := 0, 0, -1, 0
 	for i < len(s) {
 		switch {
@@ -200,36 +203,14 @@ func MatchesAddress(address, list string) (bool, error) {
 		if entry == "" {
 			return false, fmt.Errorf("empty address in %q", list)
 		}
-		network, isNetwork, err := parseNetwork(entry)
-		if err != nil {
-			return false, err
+		network, err := authkeys.ParseNetwork(entry)
+		if errors.Is(err, authkeys.ErrNetworkBits) {
+			return false, fmt.Errorf("network %q: %w", entry, err)
 		}
-		hit := isNetwork && network.Contains(addr) || !isNetwork && matchesPattern(address, entry)
+		hit := err == nil && network.Contains(addr) || err != nil && MatchesPattern(address, entry)
 		if hit && !out {
 			found, out = !negated, negated
 		}
 	}
 	return known && found, nil
-}
-
-// parseNetwork reads an address or ADDRESS/BITS. What is neither is a pattern, as it is to sshd.
-func parseNetwork(s string) (netip.Prefix, bool, error) {
-	host, bits, hasBits := strings.Cut(s, "/")
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Prefix{}, false, nil
-	}
-	length := addr.BitLen()
-	if hasBits {
-		n, err := strconv.ParseUint(bits, 10, 16)
-		if err != nil || n > 128 {
-			return netip.Prefix{}, false, nil
-		}
-		length = int(n)
-	}
-	network := netip.PrefixFrom(addr, length)
-	if !network.IsValid() || network.Masked() != network {
-		return netip.Prefix{}, false, fmt.Errorf("network %q has more bits than its mask", s)
-	}
-	return network, true, nil
 }

@@ -263,6 +263,24 @@ Match all
 	}
 }
 
+func TestAddressesAreReadAsGetaddrinfoDoes(t *testing.T) {
+	for entry, want := range map[string]bool{
+		"0/0": true, "127.1": true, "2130706433": true, "0177.0.0.1": true, "127.0.0.0x1": true, "0127.0.0.1": false,
+		"!0/0,*": false, "10.0.0.0/8": false, "127.*": true, "::/0": false,
+	} {
+		if got, err := MatchesAddress("127.0.0.1", entry); got != want || err != nil {
+			t.Errorf("%s: %v, %v", entry, got, err)
+		}
+	}
+	if _, err := MatchesAddress("127.0.0.1", "127/8"); err == nil {
+		t.Error("127/8 is 0.0.0.127/8, which sshd refuses")
+	}
+	text := readText(t, map[string]string{mainConfig: "PermitRootLogin no\nMatch Address 0/0\nPermitRootLogin yes\n"})
+	if d, ok := text.deciding("permitrootlogin", Connection{User: "root", Addr: "127.0.0.1"}); !ok || d.Line != 3 {
+		t.Errorf("the line that decides is %d, want 3", d.Line)
+	}
+}
+
 func TestUnknownCriterionIsAnErrorNeverANo(t *testing.T) {
 	for _, line := range []string{
 		"Match Moon full", "Match Address 10.0.0.1/8", "Match LocalPort ssh", "Match Address 10.0.0.1,,10.0.0.2",

@@ -77,21 +77,37 @@ func (a Account) shadowProblems(now time.Time) []Problem {
 	return all
 }
 
-// shellProblems asks what sshd asks: a regular file with any execute bit.
 func (a Account) shellProblems(root string) []Problem {
-	another := "usermod --shell " + defaultShell + " " + a.Name
-	info, err := stat(root, a.Shell)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return []Problem{{ShellMissing, fmt.Sprintf("the shell of %s, %s, is not there", a.Name, a.Shell), another}}
-	case err != nil:
-		return []Problem{{ShellMissing, fmt.Sprintf("the shell of %s, %s: %v", a.Name, a.Shell, err), another}}
-	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return []Problem{{ShellNotExecutable, fmt.Sprintf("the shell of %s, %s, cannot be executed", a.Name, a.Shell), another}}
-	case refusesLogins(a.Shell):
-		return []Problem{{ShellRefuses, fmt.Sprintf("the shell of %s, %s, ends every session at once", a.Name, a.Shell), another}}
+	if problem := a.ShellProblem(root); problem != nil {
+		return []Problem{*problem}
+	}
+	if refusesLogins(a.Shell) {
+		return []Problem{a.shellProblem(ShellRefuses, "%s, ends every session at once", a.Shell)}
 	}
 	return nil
+}
+
+// ShellProblem is why sshd refuses the account for its shell, nil where it does not. It asks what sshd asks: a regular file with
+// anybody's execute bit. A relative path is one from the root, where sshd stands.
+func (a Account) ShellProblem(root string) *Problem {
+	info, err := stat(root, path.Join("/", a.Shell))
+	var problem Problem
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		problem = a.shellProblem(ShellMissing, "%s, is not there", a.Shell)
+	case err != nil:
+		problem = a.shellProblem(ShellMissing, "%s: %v", a.Shell, err)
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		problem = a.shellProblem(ShellNotExecutable, "%s, cannot be executed", a.Shell)
+	default:
+		return nil
+	}
+	return &problem
+}
+
+func (a Account) shellProblem(cause Cause, format string, args ...any) Problem {
+	detail := "the shell of " + a.Name + ", " + fmt.Sprintf(format, args...)
+	return Problem{cause, detail, "usermod --shell " + defaultShell + " " + a.Name}
 }
 
 func refusesLogins(shell string) bool {
