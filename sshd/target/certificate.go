@@ -23,9 +23,10 @@ type certificate struct {
 }
 
 var (
-	errAuthority = errors.New("the certificate's authority is not trusted")
-	errTouch     = errors.New("the certificate waives that its security key is touched, the line does not")
-	errPrincipal = errors.New("the certificate has no principal that may log in as this user")
+	errAuthority     = errors.New("the certificate's authority is not trusted")
+	errTouch         = errors.New("the certificate waives that its security key is touched, the line does not")
+	errSourceAddress = errors.New("the client's address is not in the certificate's source-address")
+	errPrincipal     = errors.New("the certificate has no principal that may log in as this user")
 )
 
 // readCertificate checks all that does not depend on who trusts its authority: it is whole, signed, for users, valid now, and without
@@ -59,6 +60,15 @@ func readCertificate(offered *ssh.Certificate, now time.Time) (*certificate, err
 // names tells whether one of the names is among the certificate's principals.
 func (c *certificate) names(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(c.Principals, name) })
+}
+
+// namesIn are the names of principals= as sshd reads them: up to the first that is empty.
+func namesIn(principals string) []string {
+	names := strings.Split(principals, ",")
+	if end := slices.Index(names, ""); end >= 0 {
+		names = names[:end]
+	}
+	return names
 }
 
 // authorizeCertificate asks first the lines of authorities in the user's own files, then those who are trusted for all.
@@ -95,7 +105,7 @@ func (p *policy) certifiedByLine(c *certificate, entry *authkeys.Entry, now time
 	switch {
 	case err != nil:
 		return nil, err
-	case named != nil && !c.names(strings.Split(*named, ",")...):
+	case named != nil && !c.names(namesIn(*named)...):
 		return nil, errPrincipal
 	case named == nil && len(c.Principals) > 0 && !c.names(p.conn.User):
 		return nil, errPrincipal
@@ -140,7 +150,7 @@ func (p *policy) bounded(c *certificate, line *authkeys.Entry, now time.Time) (*
 		return nil, err
 	}
 	if err := (&authkeys.Entry{Options: c.bounds}).Permits(addr, "", now); err != nil {
-		return nil, fmt.Errorf("source-address of the certificate: %w", err)
+		return nil, errSourceAddress // there is nothing else in them that Permits refuses for
 	}
 	if c.bounds.NoTouchRequired && !line.Options.NoTouchRequired && strings.HasPrefix(c.Type, "sk-") {
 		return nil, errTouch // the library looks at the certificate alone

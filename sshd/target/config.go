@@ -22,7 +22,8 @@ type Config struct {
 	text  *sshd.Text
 	given bool // there is a configuration; else the options say what is offered
 
-	standard map[string][]string // the defaults
+	standard  map[string][]string // the defaults
+	setForAll map[string][]string // what [Server.setFor] is for every connection; nil where a Match block decides
 
 	limits     limits
 	algorithms algorithms
@@ -31,13 +32,14 @@ type Config struct {
 }
 
 // LoadConfig reads the sshd_config path below root, with overrides, lines as for sshd's -o, in front of it.
-// The path "none" stands for an empty file, "" for no configuration at all. An error names file and line. It stands for what sshd -t refuses, and for what this server
-// cannot honour although logins would be restricted by it.
+// The path "none" stands for an empty file, "" for no configuration at all. Relative paths are as for [WithRoot]. An error names
+// file and line. It stands for what sshd -t refuses, and for what this server cannot honour although logins would be restricted by it.
 func LoadConfig(root, path string, overrides ...string) (*Config, error) {
+	root = absoluteRoot(root)
 	c := &Config{root: root, text: &sshd.Text{}, given: path != ""}
 	c.standard = c.defaults()
 	if path != "" && path != "none" {
-		text, err := sshd.ReadText(root, path)
+		text, err := sshd.ReadText(root, located(root, path))
 		if err != nil {
 			return nil, err
 		}
@@ -53,6 +55,7 @@ func LoadConfig(root, path string, overrides ...string) (*Config, error) {
 		before = append(before, d)
 	}
 	c.text.Directives = slices.Concat(before, c.text.Directives)
+	locate(root, c.text.Directives)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -80,6 +83,9 @@ func (c *Config) understand() error {
 	if err != nil {
 		return err
 	}
+	if err := checkCommandUsers(values); err != nil {
+		return err
+	}
 	if c.limits, err = parseLimits(values); err != nil {
 		return err
 	}
@@ -99,6 +105,10 @@ func checkDirective(d sshd.Directive) error {
 		return fmt.Errorf("unknown keyword %s", d.Keyword)
 	case len(d.Args) == 0:
 		return fmt.Errorf("no argument after %s", d.Keyword)
+	case s.ignored:
+		return nil
+	case !s.empty && slices.ContainsFunc(d.Args, isEmpty):
+		return fmt.Errorf("%s: an empty argument", d.Keyword)
 	case d.Match != nil && s.global && !slices.ContainsFunc(d.Match.Criteria, func(c sshd.Criterion) bool { return c.Name == "all" }):
 		return fmt.Errorf("%s is not allowed within a Match block", d.Keyword)
 	case s.words != nil && !slices.Contains(s.words, strings.ToLower(d.Args[0])):
@@ -121,8 +131,22 @@ func checkDirective(d sshd.Directive) error {
 		_, err := parseEnds(d.Keyword, d.Args)
 		return err
 	}
-	return nil
+	return checkArguments(d)
 }
+
+// checkUseDNS refuses what would let a name in Match Host, AllowUsers or from= keep somebody out, or let somebody in.
+func checkUseDNS(value string) error {
+	switch strings.ToLower(value) {
+	case "no":
+		return nil
+	case "yes":
+		return errors.New("UseDNS yes: this server resolves no names")
+	}
+	return fmt.Errorf("UseDNS %s: expected no", value)
+}
+
+// isEmpty knows the arguments of commands too, which keep their quotes.
+func isEmpty(arg string) bool { return arg == "" || arg == `""` }
 
 func isNumber(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 31)
@@ -144,14 +168,26 @@ func checkUserPatterns(patterns []string) error {
 }
 
 // Effective is the configuration for one connection, with defaults filled in: keyword, in lower case, to arguments. A
-// keyword without a value, such as AllowUsers, is left out. The connection's groups are looked up.
+// keyword without a value, such as AllowUsers, is left out; lists of algorithms hold what this server has of them. The
+// connection's groups are looked up.
 func (c *Config) Effective(conn sshd.Connection) (map[string][]string, error) {
 	who, _, err := lookup(c.root, conn.User)
 	if err != nil {
 		return nil, err
 	}
 	conn.Groups = who.GroupNames
-	return c.effective(conn)
+	values, err := c.effective(conn)
+	if err != nil {
+		return nil, err
+	}
+	return values, resolveAlgorithms(values)
+}
+
+// HasCriterion tells whether a Match line asks for it, as in "LocalPort".
+func (c *Config) HasCriterion(name string) bool {
+	return slices.ContainsFunc(c.text.Blocks, func(b *sshd.MatchBlock) bool {
+		return slices.ContainsFunc(b.Criteria, func(asked sshd.Criterion) bool { return strings.EqualFold(asked.Name, name) })
+	})
 }
 
 // lookup finds a user's account; not having one is no error. Files that cannot be read are: a group that is not

@@ -2,20 +2,17 @@ package target
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
 )
@@ -45,36 +42,67 @@ func (p *policy) findGrant(key ssh.PublicKey, now time.Time) (*authkeys.Options,
 	}
 	addr, _ := netip.ParseAddr(p.conn.Addr)
 	return p.findLine(key.Marshal(), func(line *authkeys.Entry) (*authkeys.Options, error) {
-		return &line.Options, line.Permits(addr, "", now)
+		granted := line.Options // without the line, which would last as long as the connection
+		return &granted, line.Permits(addr, "", now)
 	})
 }
 
 // findLine asks the lines with this key, of all sources, for the first that grants something. A file that cannot be
-// read is passed over, as in sshd; a function that fails refuses.
+// read is passed over, as in sshd; a function that fails refuses. The error is for the record alone: what is likely to be amiss.
 func (p *policy) findLine(blob []byte, ask func(*authkeys.Entry) (*authkeys.Options, error)) (*authkeys.Options, error) {
 	why := errNotListed
+	var missing []string
 	for _, source := range p.keySources() {
 		data, err := p.readSource(source)
 		if err != nil && source.read != nil {
 			return nil, keysFuncError{err}
 		}
+		var gone missingFile
+		if errors.As(err, &gone) {
+			missing = append(missing, gone.path)
+			continue
+		}
 		if err != nil {
 			why = err
 			continue
 		}
-		for _, line := range authkeys.Parse(data).Keys() {
-			if !bytes.Equal(line.Blob, blob) {
+		for number, line := range authkeys.Parse(data).Lines {
+			if isInvalidLineOf(line, blob) {
+				why = fmt.Errorf("the key's line is not valid: %s: %w", source.place(number+1), line.Err)
+			}
+			if line.Kind != authkeys.Key || !bytes.Equal(line.Entry.Blob, blob) {
 				continue
 			}
-			granted, err := ask(line)
+			granted, err := ask(line.Entry)
 			if err == nil {
 				return granted, nil
 			}
 			why = err
 		}
 	}
+	if errors.Is(why, errNotListed) && len(missing) > 0 {
+		why = fmt.Errorf("%w; %s does not exist", why, strings.Join(missing, ", "))
+	}
 	return nil, why
 }
+
+// isInvalidLineOf tells whether the line is that of the key, but for something in it that sshd would pass it over for.
+func isInvalidLineOf(line authkeys.Line, blob []byte) bool {
+	return line.Kind == authkeys.Bad && bytes.Contains(line.Raw, base64.StdEncoding.AppendEncode(nil, blob))
+}
+
+// place names a line, but of the file only as it stands in the options or the configuration.
+func (s keySource) place(line int) string {
+	if s.file == "" {
+		return fmt.Sprintf("line %d", line)
+	}
+	return fmt.Sprintf("%s:%d", s.file, line)
+}
+
+// missingFile is a file of keys that is not there, which sshd takes for an empty one.
+type missingFile struct{ path string }
+
+func (f missingFile) Error() string { return f.path + " does not exist" }
 
 // keysFuncError is that of a function of the options: it refuses, whatever else would let the key in.
 type keysFuncError struct{ error }
@@ -88,7 +116,7 @@ func (p *policy) keySources() []keySource {
 	}
 	var files []keySource
 	for _, pattern := range p.args("authorizedkeysfile") {
-		files = append(files, keySource{file: pattern})
+		files = append(files, keySource{file: pattern, asUser: true})
 	}
 	return files
 }
@@ -109,21 +137,22 @@ func (p *policy) readSource(source keySource) ([]byte, error) {
 	if source.read != nil {
 		return source.read(p.conn.User)
 	}
-	return p.readUserFile("AuthorizedKeysFile", source.file)
+	return p.readUserFile("AuthorizedKeysFile", source)
 }
 
-// readUserFile reads a file of the user's that a keyword names by a pattern; a missing one is empty.
-func (p *policy) readUserFile(keyword, pattern string) ([]byte, error) {
-	path, err := p.userPath(keyword, pattern)
+// readUserFile reads a file of the user's that a keyword names by a pattern. The error is a [missingFile] where there is none.
+func (p *policy) readUserFile(keyword string, source keySource) ([]byte, error) {
+	path, err := p.userPath(keyword, source.file)
 	if err != nil || path == "" {
 		return nil, err
 	}
-	data, err := readRegular(path, maxKeysFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	read := p.readFile
+	if source.asUser {
+		read = p.readAsUser
 	}
-	if err == nil && p.is("strictmodes") {
-		err = p.strict(path)
+	data, err := read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, missingFile{path}
 	}
 	return data, err
 }
@@ -138,11 +167,26 @@ func (p *policy) userPath(keyword, pattern string) (string, error) {
 	if p.home == "" && (relative || strings.Contains(pattern, "%h") || strings.Contains(pattern, "%U")) {
 		return "", nil
 	}
+	path, err := p.expand(keyword, pattern)
+	if err != nil {
+		return "", err
+	}
+	if relative {
+		return filepath.Join(p.home, path), nil
+	}
+	return p.path(path), nil
+}
+
+// expand puts the values of tokens in their places.
+func (p *policy) expand(keyword, pattern string) (string, error) {
+	if !strings.Contains(pattern, "%") {
+		return pattern, nil
+	}
 	tokens := map[byte]string{'%': "%", 'u': p.conn.User, 'U': strconv.Itoa(p.who.UID), 'h': p.who.Home}
-	var path strings.Builder
+	var expanded strings.Builder
 	for i := 0; i < len(pattern); i++ {
 		if pattern[i] != '%' {
-			path.WriteByte(pattern[i])
+			expanded.WriteByte(pattern[i])
 			continue
 		}
 		i++
@@ -153,72 +197,10 @@ func (p *policy) userPath(keyword, pattern string) (string, error) {
 		if !known {
 			return "", fmt.Errorf("%s %s: unknown token", keyword, pattern)
 		}
-		path.WriteString(value)
+		expanded.WriteString(value)
 	}
-	if relative {
-		return filepath.Join(p.home, path.String()), nil
-	}
-	return filepath.Join(p.root, path.String()), nil
+	return expanded.String(), nil
 }
 
 // path is where a file of the configuration is.
 func (p *policy) path(file string) string { return filepath.Join(p.root, file) }
-
-// readRegular does not wait for a FIFO's writer, and does not read what is no file, or larger than most bytes.
-func readRegular(path string, most int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: not a regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
-	if err == nil && len(data) > most {
-		err = fmt.Errorf("read %s: larger than %d bytes", path, most)
-	}
-	return data, err
-}
-
-// strict is StrictModes: the file and the folders above it, up to the home or the root, may be written to by
-// nobody but their owner, who is root, the user, or whoever runs this server.
-func (p *policy) strict(path string) error {
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
-	}
-	stops := []string{"/", p.root}
-	for _, dir := range []string{p.root, p.home} {
-		if real, err := filepath.EvalSymlinks(dir); err == nil {
-			stops = append(stops, real)
-		}
-	}
-	for ; ; path = filepath.Dir(path) {
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		if err := p.trusts(path, info); err != nil {
-			return err
-		}
-		if slices.Contains(stops, path) {
-			return nil
-		}
-	}
-}
-
-func (p *policy) trusts(path string, info fs.FileInfo) error {
-	owner, ok := ownerOf(info)
-	if !ok || owner != 0 && owner != p.who.UID && owner != os.Geteuid() {
-		return fmt.Errorf("StrictModes: %s has a bad owner", path)
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("StrictModes: %s is writable by others (mode %#o)", path, info.Mode().Perm())
-	}
-	return nil
-}

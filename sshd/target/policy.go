@@ -3,6 +3,8 @@ package target
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -25,7 +28,7 @@ const (
 // policy is what holds for one user on one connection.
 type policy struct {
 	conn  sshd.Connection
-	set   map[string][]string // by the configuration for this connection, or for what the options have
+	set   map[string][]string // by the configuration for this connection, or for what the options have; may be shared
 	unset map[string][]string // what holds for all other keywords, and is shared
 	who   account.Account
 	known bool            // there is such a user
@@ -40,25 +43,36 @@ type policy struct {
 // so one that could not be an account's is nobody's.
 func (s *Server) policyFor(config *Config, conn sshd.Connection) (*policy, error) {
 	p := &policy{conn: conn, root: filepath.Join("/", s.options.root), keys: slices.Clone(s.options.keys), cas: s.options.cas}
-	listed := false
-	if p.user, listed = s.options.users[conn.User]; listed {
+	user, listed := s.options.users[conn.User]
+	if p.user = user; listed {
 		p.keys = append(p.keys, s.options.keySources(p.user)...)
 	}
 	if err := s.findUser(config, p, listed); err != nil {
 		return nil, err
 	}
-	set, err := config.set(p.conn)
+	set, err := s.setFor(config, p.conn)
 	if err != nil {
 		return nil, err
 	}
-	p.set, p.unset = set, config.standard
 	if p.user.Methods != "" {
-		p.set["authenticationmethods"] = strings.Fields(p.user.Methods)
+		set = maps.Clone(set)
+		set["authenticationmethods"] = strings.Fields(p.user.Methods)
 	}
-	if !config.given {
-		s.offerWhatHasASecret(config, p)
-	}
+	p.set, p.unset = set, config.standard
 	return p, nil
+}
+
+// setFor is what the configuration sets for a connection, and what the options stand for. It is not to be changed: where
+// there is no Match block, all connections share it.
+func (s *Server) setFor(config *Config, conn sshd.Connection) (map[string][]string, error) {
+	if config.setForAll != nil {
+		return config.setForAll, nil
+	}
+	set, err := config.set(conn)
+	if err == nil && !config.given {
+		s.offerWhatHasASecret(config, set)
+	}
+	return set, err
 }
 
 // findUser looks the account up where there is a configuration; else users are those of the options, or anybody.
@@ -72,7 +86,7 @@ func (s *Server) findUser(config *Config, p *policy, listed bool) error {
 	if err != nil {
 		return err
 	}
-	p.who, p.known, p.conn.Groups = who, found || listed || len(p.keys) > 0, who.GroupNames
+	p.who, p.known, p.conn.Groups = who, found, who.GroupNames
 	if found {
 		p.home = filepath.Join(p.root, who.Home)
 	}
@@ -80,7 +94,7 @@ func (s *Server) findUser(config *Config, p *policy, listed bool) error {
 }
 
 // offerWhatHasASecret stands in for a configuration: a method is on when there is something to log in with.
-func (s *Server) offerWhatHasASecret(config *Config, p *policy) {
+func (s *Server) offerWhatHasASecret(config *Config, set map[string][]string) {
 	anyKey, anyPassword, anyPrompt := len(s.options.keys) > 0 || len(s.options.cas) > 0, false, false
 	for _, user := range s.options.users {
 		anyKey = anyKey || len(s.options.keySources(user)) > 0
@@ -93,7 +107,7 @@ func (s *Server) offerWhatHasASecret(config *Config, p *policy) {
 		"kbdinteractiveauthentication": anyPassword || anyPrompt,
 	} {
 		if !config.sets(keyword) {
-			p.set[keyword] = yesOrNo(on)
+			set[keyword] = yesOrNo(on)
 		}
 	}
 }
@@ -168,7 +182,10 @@ func (p *policy) ways() ways {
 	for _, list := range p.args("authenticationmethods") {
 		var way []string
 		for name := range strings.SplitSeq(list, ",") {
-			way = append(way, strings.TrimSuffix(name, ":pam"))
+			if name == keyboardInteractive+":pam" {
+				name = keyboardInteractive
+			}
+			way = append(way, name)
 		}
 		if !slices.ContainsFunc(way, func(m string) bool { return !slices.Contains(on, methodOf(m)) }) {
 			all = append(all, way)
@@ -178,7 +195,7 @@ func (p *policy) ways() ways {
 }
 
 // ways are what is left to do: one list after another that would complete a login. A method can have a sub-method that
-// this server lacks, keyboard-interactive:skey: it is offered, and nothing completes it.
+// there is not, publickey:pam or keyboard-interactive:skey: it is offered, and nothing completes it.
 type ways [][]string
 
 func methodOf(step string) string {
@@ -237,6 +254,9 @@ func (p *policy) admitsUser() error {
 	if !p.known {
 		return errNoUser
 	}
+	if problem := p.who.ShellProblem(p.root); problem != nil && p.who.Shell != "" {
+		return errors.New(problem.Detail)
+	}
 	if p.is("refuseconnection") {
 		return errors.New("RefuseConnection is yes")
 	}
@@ -259,18 +279,18 @@ func (p *policy) lists(keyword string, matches func(string) bool) bool {
 	return slices.ContainsFunc(p.args(keyword), matches)
 }
 
-// matchesUser compares with USER or USER@HOST.
+// matchesUser compares with USER or USER@HOST. USER is one pattern, HOST a list of them.
 func (p *policy) matchesUser(pattern string) bool {
 	user, from, hasHost := strings.Cut(pattern, "@")
-	if !sshd.MatchesList(p.conn.User, user) {
+	if !sshd.MatchesPattern(p.conn.User, user) {
 		return false
 	}
-	inList, err := sshd.MatchesAddress(p.conn.Addr, from)
-	return !hasHost || err == nil && (inList || sshd.MatchesList(p.conn.Host, from))
+	addr, _ := netip.ParseAddr(p.conn.Addr)
+	return !hasHost || authkeys.PermitsFrom(from, addr, p.conn.Host) == nil
 }
 
 func (p *policy) matchesGroup(pattern string) bool {
-	return slices.ContainsFunc(p.conn.Groups, func(g string) bool { return sshd.MatchesList(g, pattern) })
+	return slices.ContainsFunc(p.conn.Groups, func(g string) bool { return sshd.MatchesPattern(g, pattern) })
 }
 
 // admitsRoot tells why root may not log in with a method that has succeeded. Like sshd it is asked last, so

@@ -17,8 +17,8 @@ func (p *policy) principalLine(c *certificate) (*authkeys.Entry, error) {
 		return principalIn(unbounded(p.user.Principals...), c)
 	}
 	if p.sets("authorizedprincipalsfile") {
-		text, err := p.readUserFile("AuthorizedPrincipalsFile", p.value("authorizedprincipalsfile"))
-		if err != nil {
+		text, err := p.readUserFile("AuthorizedPrincipalsFile", keySource{file: p.value("authorizedprincipalsfile"), asUser: true})
+		if err != nil && !errors.As(err, new(missingFile)) {
 			return nil, err
 		}
 		return principalIn(string(text), c)

@@ -9,6 +9,8 @@ type setting struct {
 	number  bool     // a number without sign
 	check   func(value string) error
 	refused bool // restricts logins in a way this server cannot: only "none" is taken
+	empty   bool // "" is a value
+	ignored bool // of former releases: sshd reads on after a warning
 }
 
 var (
@@ -57,7 +59,7 @@ var settings = []setting{
 	{keyword: "kerberosauthentication", value: "no", words: yesNo},
 	{keyword: "kerberosorlocalpasswd", value: "yes", words: yesNo, global: true},
 	{keyword: "kerberosticketcleanup", value: "yes", words: yesNo, global: true},
-	{keyword: "kerberosgetafstoken", words: yesNo, global: true},
+	{keyword: "kerberosgetafstoken", global: true, ignored: true},
 	{keyword: "authenticationmethods", value: "any"},
 	{keyword: "authorizedkeysfile", value: ".ssh/authorized_keys .ssh/authorized_keys2"},
 	{keyword: "authorizedkeyscommand", value: "none"},
@@ -74,7 +76,7 @@ var settings = []setting{
 	{keyword: "allowgroups"},
 	{keyword: "denygroups"},
 	{keyword: "strictmodes", value: "yes", words: yesNo, global: true},
-	{keyword: "forcecommand", value: "none"},
+	{keyword: "forcecommand", value: "none", empty: true},
 	{keyword: "chrootdirectory", value: "none", refused: true},
 	{keyword: "banner", value: "none"},
 	{keyword: "acceptenv"},
@@ -101,12 +103,12 @@ var settings = []setting{
 	{keyword: "channeltimeout"},
 	{keyword: "unusedconnectiontimeout", value: "none", check: checkTimeOrNone},
 	{keyword: "refuseconnection", words: yesNo},
-	{keyword: "rdomain"},
+	{keyword: "rdomain", refused: true},
 	{keyword: "rekeylimit", value: "0 0"},
 	{keyword: "ipqos"},
 	{keyword: "compression", value: "yes", global: true},
 	{keyword: "tcpkeepalive", value: "yes", words: yesNo, global: true},
-	{keyword: "usedns", value: "no", words: yesNo, global: true},
+	{keyword: "usedns", value: "no", global: true, check: checkUseDNS},
 	{keyword: "printmotd", value: "yes", words: yesNo, global: true},
 	{keyword: "printlastlog", value: "yes", words: yesNo, global: true},
 	{keyword: "pidfile", value: "none", global: true},
@@ -118,7 +120,7 @@ var settings = []setting{
 	{keyword: "loglevel", value: "INFO"},
 	{keyword: "logverbose"},
 	{keyword: "subsystem", global: true},
-	{keyword: "versionaddendum", value: "none", global: true},
+	{keyword: "versionaddendum", value: "none", global: true, empty: true},
 	{keyword: "debianbanner", words: yesNo, global: true},
 	{keyword: "sshdsessionpath", global: true},
 	{keyword: "sshdauthpath", global: true},
@@ -126,15 +128,33 @@ var settings = []setting{
 	{keyword: "persourcenetblocksize", value: "32:128", global: true, check: checked(parseNetBlock)},
 	{keyword: "persourcepenalties", global: true},
 	{keyword: "persourcepenaltyexemptlist", global: true},
-	{keyword: "useprivilegeseparation", global: true},
-	{keyword: "protocol", global: true},
+	{keyword: "useprivilegeseparation", global: true, ignored: true},
+	{keyword: "protocol", global: true, ignored: true},
+	{keyword: "afstokenpassing", ignored: true},
+	{keyword: "authorizedkeysfile2", ignored: true},
+	{keyword: "checkmail", ignored: true},
+	{keyword: "gssapiusesessioncredcache", ignored: true},
+	{keyword: "gssusesessionccache", ignored: true},
+	{keyword: "kerberostgtpassing", ignored: true},
+	{keyword: "keyregenerationinterval", ignored: true},
+	{keyword: "pamauthenticationviakbdint", ignored: true},
+	{keyword: "permitblacklistedkeys", ignored: true},
+	{keyword: "reversemappingcheck", ignored: true},
+	{keyword: "rhostsauthentication", ignored: true},
+	{keyword: "rhostsrsaauthentication", ignored: true},
+	{keyword: "rsaauthentication", ignored: true},
+	{keyword: "serverkeybits", ignored: true},
+	{keyword: "uselogin", ignored: true},
+	{keyword: "verifyreversemapping", ignored: true},
 }
 
-// Keywords are the keywords that this server knows, lower case, in the order in which sshd -T's answer has them here.
+// Keywords are the keywords that mean something to this server, lower case, in the order in which sshd -T's answer has them here.
 func Keywords() []string {
 	var all []string
 	for _, s := range settings {
-		all = append(all, s.keyword)
+		if !s.ignored {
+			all = append(all, s.keyword)
+		}
 	}
 	return all
 }
