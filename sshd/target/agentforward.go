@@ -15,6 +15,10 @@ import (
 // maxAgentConnections bounds how many of a session's programs talk to the agent at once; others wait.
 const maxAgentConnections = 16
 
+// maxAgentsAsked bounds how many channels to the client's agent, of all sessions of a connection, wait for the client's
+// answer. A session does not wait for that longer than it lasts: it may never come.
+const maxAgentsAsked = 128
+
 func (s *sessionChannel) answerAgent([]byte) (string, error) {
 	switch {
 	case !s.login.mayForwardAgent():
@@ -27,7 +31,7 @@ func (s *sessionChannel) answerAgent([]byte) (string, error) {
 		return "", err
 	}
 	s.agent, s.session.Agent = agent, agent.path()
-	agent.serving.Go(func() { agent.accept(s.conn) })
+	agent.serving.Go(func() { agent.accept(s.connection, s.conn) })
 	return "", nil
 }
 
@@ -36,6 +40,7 @@ type agentSocket struct {
 	folder   string
 	listener net.Listener
 	serving  sync.WaitGroup
+	gone     chan struct{} // closed by close
 
 	mu     sync.Mutex
 	closed bool
@@ -47,7 +52,7 @@ func listenForAgent() (*agentSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the agent's socket: %w", err)
 	}
-	a := &agentSocket{folder: folder, open: map[io.Closer]struct{}{}}
+	a := &agentSocket{folder: folder, gone: make(chan struct{}), open: map[io.Closer]struct{}{}}
 	if a.listener, err = net.Listen("unix", a.path()); err != nil {
 		_ = os.RemoveAll(folder)
 		return nil, fmt.Errorf("listen for the agent's users: %w", err)
@@ -58,7 +63,7 @@ func listenForAgent() (*agentSocket, error) {
 func (a *agentSocket) path() string { return filepath.Join(a.folder, "agent.sock") }
 
 // accept joins each program that connects with a channel to the client's agent, until close.
-func (a *agentSocket) accept(client ssh.Conn) {
+func (a *agentSocket) accept(c *connection, client ssh.Conn) {
 	free := make(chan struct{}, maxAgentConnections)
 	for {
 		free <- struct{}{}
@@ -68,7 +73,7 @@ func (a *agentSocket) accept(client ssh.Conn) {
 		}
 		a.serving.Go(func() {
 			defer func() { <-free }()
-			a.join(client, conn)
+			a.join(c, client, conn)
 		})
 	}
 }
@@ -90,14 +95,13 @@ func (a *agentSocket) hold(open io.Closer) (letGo func()) {
 }
 
 // join copies between a program and the client's agent until both have said everything.
-func (a *agentSocket) join(client ssh.Conn, program net.Conn) {
+func (a *agentSocket) join(c *connection, client ssh.Conn, program net.Conn) {
 	defer a.hold(program)()
-	agent, requests, err := client.OpenChannel("auth-agent@openssh.com", nil)
-	if err != nil {
+	agent := c.openAgent(client, a.gone)
+	if agent == nil {
 		return
 	}
 	defer a.hold(agent)()
-	go ssh.DiscardRequests(requests) // ends with the channel
 	var asked sync.WaitGroup
 	asked.Go(func() {
 		_, _ = io.Copy(agent, program)
@@ -108,9 +112,43 @@ func (a *agentSocket) join(client ssh.Conn, program net.Conn) {
 	asked.Wait()
 }
 
+// openAgent opens a channel to the client's agent. It is nil where the client has none, and once gone is closed.
+func (c *connection) openAgent(client ssh.Conn, gone <-chan struct{}) ssh.Channel {
+	if c.agentsAsked.Add(1) > maxAgentsAsked {
+		c.agentsAsked.Add(-1)
+		return nil
+	}
+	answer := make(chan ssh.Channel)
+	c.server.run(func() { c.askForAgent(client, answer, gone) }, func() { close(answer) })
+	select {
+	case agent := <-answer:
+		return agent
+	case <-gone:
+		return nil
+	}
+}
+
+// askForAgent ends when the client has answered, or is gone.
+func (c *connection) askForAgent(client ssh.Conn, answer chan<- ssh.Channel, gone <-chan struct{}) {
+	defer close(answer)
+	defer c.panicked()
+	agent, requests, err := client.OpenChannel("auth-agent@openssh.com", nil)
+	c.agentsAsked.Add(-1)
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(requests) // ends with the channel
+	select {
+	case answer <- agent:
+	case <-gone:
+		_ = agent.Close()
+	}
+}
+
 // close ends all of it and removes the folder.
 func (a *agentSocket) close() {
 	_ = a.listener.Close()
+	close(a.gone)
 	a.mu.Lock()
 	a.closed = true
 	for open := range a.open {

@@ -15,7 +15,8 @@ import (
 type Kind string
 
 // The kinds. An Auth event has Method, Verdict and, for publickey, Fingerprint; a Command or Exit event Command or
-// Subsystem; a Forward or Request event Request and Verdict, with Target for a forwarding.
+// Subsystem; a Forward or Request event Request and Verdict, with Target for a forwarding. A ListenerFailed event is about no
+// connection: it has a Reason alone, which names the address.
 const (
 	Connected    Kind = "connected"
 	Refused      Kind = "refused" // the connection, before anything was said: Reason names the limit
@@ -27,6 +28,8 @@ const (
 	Misbehaved   Kind = "fault"   // the server did what a [Fault] asks of it
 	Panicked     Kind = "panic"
 	Disconnected Kind = "disconnected"
+
+	ListenerFailed Kind = "listener-failed" // no connections come in there any more
 )
 
 // Verdict is what came of an attempt or a request, in the words of sshd's own log.
@@ -43,9 +46,12 @@ const (
 
 // Event is one thing that happened. Its JSON is one line of what [WithJSONLog] writes. It never holds a password or
 // an answer to a prompt.
+//
+// Of a command or a reason it has the first 4,096 bytes, of any other text of the client's the first 512; "…" follows
+// what was cut.
 type Event struct {
 	Time        time.Time `json:"time"`
-	Connection  uint64    `json:"connection"` // number of the connection, from 1
+	Connection  uint64    `json:"connection"` // number of the connection, from 1; 0 for none
 	Kind        Kind      `json:"event"`
 	Remote      string    `json:"remote"`                // client address, "UNKNOWN" where it has none
 	Client      string    `json:"client,omitempty"`      // the client's identification (RFC 4253 section 4.2), once it is known
@@ -64,11 +70,18 @@ type Event struct {
 	Reason      string    `json:"reason,omitempty"` // why it failed; the client is not told
 }
 
-// String is the event as one line of a log.
+// String is the event as one line of a log, with its time.
 func (e Event) String() string {
 	var line strings.Builder
-	fmt.Fprintf(&line, "connection %d from %s: %s", e.Connection, e.Remote, e.Kind)
+	if !e.Time.IsZero() {
+		line.WriteString(e.Time.Format("2006-01-02T15:04:05.000Z07:00 "))
+	}
+	if e.Connection > 0 {
+		fmt.Fprintf(&line, "connection %d from %s: ", e.Connection, e.Remote)
+	}
+	line.WriteString(string(e.Kind))
 	for _, field := range []struct{ name, value string }{
+		{"client", e.Client},
 		{"user", e.User},
 		{"method", e.Method},
 		{"key", e.Fingerprint},
@@ -92,8 +105,11 @@ func (e Event) String() string {
 	return line.String()
 }
 
-// maxEvents is how many events a server remembers; older ones are forgotten.
-const maxEvents = 10_000
+// maxEvents is how many events a server remembers; older ones are forgotten, moreEvents at a time.
+const (
+	maxEvents  = 2_000
+	moreEvents = maxEvents / 4
+)
 
 // record is what a server remembers of what happened.
 type record struct {
@@ -101,45 +117,63 @@ type record struct {
 	events []Event
 	total  int           // of all events, the forgotten ones too
 	grown  chan struct{} // closed and made anew with each event that is waited for; nil while nobody waits
+	ended  bool          // no event can come any more
 }
 
 func (r *record) add(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.events) >= 2*maxEvents {
-		r.events = append(r.events[:0], r.events[maxEvents:]...) // in its place: what from has returned are copies
+	if len(r.events) >= maxEvents+moreEvents {
+		r.events = append(r.events[:0], r.events[moreEvents:]...) // in its place: what from has returned are copies
 	}
 	r.events = append(r.events, e)
 	r.total++
+	r.wake()
+}
+
+// end is called when no event can come any more.
+func (r *record) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	r.wake()
+}
+
+func (r *record) wake() {
 	if r.grown != nil {
 		close(r.grown)
 		r.grown = nil
 	}
 }
 
-// from returns the events from number seen on, how many there were in all, and what is closed once there are more.
+// from returns the events from number seen on, how many there were in all, and what is closed once there are more, or can be
+// none; where that is so already, nil.
 func (r *record) from(seen int) ([]Event, int, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.grown == nil {
+	if r.grown == nil && !r.ended {
 		r.grown = make(chan struct{})
 	}
 	first := max(0, seen-(r.total-len(r.events)))
 	return slices.Clone(r.events[first:]), r.total, r.grown
 }
 
-// Events are the events so far, oldest first; of a long life at least the latest 10,000.
+// Events are the events so far, oldest first; of a long life at least the latest 2,000.
 func (s *Server) Events() []Event {
 	events, _, _ := s.record.from(0)
 	return events
 }
 
-// WaitFor returns the first event, of those remembered and those to come, that matches. The error is that of ctx.
+// WaitFor returns the first event, of those remembered and those to come, that matches. The error is that of ctx, or ErrClosed
+// when none can come any more: once [Server.Close] has returned.
 func (s *Server) WaitFor(ctx context.Context, matches func(Event) bool) (Event, error) {
 	for seen := 0; ; {
 		events, total, grown := s.record.from(seen)
 		if i := slices.IndexFunc(events, matches); i >= 0 {
 			return events[i], nil
+		}
+		if grown == nil {
+			return Event{}, ErrClosed
 		}
 		seen = total
 		select {
@@ -153,6 +187,7 @@ func (s *Server) WaitFor(ctx context.Context, matches func(Event) bool) (Event, 
 // tell remembers an event, and tells it to whoever listens.
 func (s *Server) tell(e Event) {
 	e.Time = time.Now()
+	e.clip()
 	s.record.add(e)
 	for _, log := range s.options.logs {
 		log(e)

@@ -20,9 +20,16 @@ type forwardListener struct {
 
 	channelType string
 	payload     func(net.Conn) []byte // of the channel for a connection
+
+	forget func() bool // at the end of the connection there is nothing to do any more
 }
 
 func (l *forwardListener) close() {
+	l.forget()
+	l.closeSockets()
+}
+
+func (l *forwardListener) closeSockets() {
 	for _, socket := range l.sockets {
 		_ = socket.Close()
 	}
@@ -59,6 +66,7 @@ func (f *forwards) cancel(network, host string, port uint32) bool {
 func (c *connection) answerListener(
 	ctx context.Context, conn *ssh.ServerConn, request *ssh.Request, l *forwardListener, reply []byte, why error,
 ) (bool, []byte) {
+	l.forget = context.AfterFunc(ctx, l.closeSockets)
 	if why == nil {
 		why = c.forwards.add(l)
 	}
@@ -69,7 +77,6 @@ func (c *connection) answerListener(
 	}
 	_ = request.Reply(true, reply)
 	request.WantReply = false // it has been answered
-	context.AfterFunc(ctx, l.close)
 	for _, socket := range l.sockets {
 		c.server.run(func() { c.acceptForwarded(ctx, conn, l, socket) }, l.close)
 	}

@@ -114,16 +114,30 @@ func (p *process) run(ctx context.Context) int {
 	over := make(chan struct{})
 	var relay sync.WaitGroup
 	relay.Go(func() { p.relay(over) })
+	finished := true
 	select {
 	case <-p.finished:
 	case <-ctx.Done():
-		p.hangUp()
+		finished = p.hangUp()
 	}
 	close(over)
 	relay.Wait()
+	if !finished {
+		go p.reap()
+		return statusUnknown
+	}
+	p.reap()
+	return p.status()
+}
+
+// statusUnknown is that of a process which does not end, or of which a signal made an end.
+const statusUnknown = 255
+
+// reap has the kernel forget the process, once it is finished.
+func (p *process) reap() {
+	<-p.finished
 	p.closeOutputs()
 	_ = p.cmd.Wait() // its error is in the state
-	return p.status()
 }
 
 // copyInput ends with the channel at the latest. The end of input is told to a pipe; a terminal stays open, as in sshd.
@@ -160,22 +174,30 @@ func (p *process) closeOutputs() {
 	}
 }
 
-// hangUp ends the process, and what it has started: kindly, then by force.
-func (p *process) hangUp() {
+// hangUp ends the process, and what it has started: kindly, then by force. It tells whether the process is finished: one
+// that waits for a disk, or whose output is with a writer that does not return, is left to itself.
+func (p *process) hangUp() bool {
 	if p.terminal != nil {
 		_ = p.terminal.master.Close() // the kernel tells those in the foreground
 	}
 	_ = p.signalGroup(syscall.SIGHUP)
 	_ = p.signalGroup(syscall.SIGCONT) // one that is stopped would not see it
-	grace := time.NewTimer(hangupGrace)
-	defer grace.Stop()
-	select {
-	case <-p.finished:
-	case <-grace.C:
-	}
+	p.finishes(hangupGrace)
 	p.killSession()
 	p.closeOutputs() // a process that has made itself a session of its own may hold the other end
-	<-p.finished
+	return p.finishes(hangupGrace)
+}
+
+// finishes tells whether the process is finished by then.
+func (p *process) finishes(within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case <-p.finished:
+		return true
+	case <-late.C:
+		return false
+	}
 }
 
 // killSession kills all that is left of the session, in whatever group, until nothing is.
@@ -218,7 +240,7 @@ func (p *process) status() int {
 	state, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if ok && state.Signaled() {
 		p.session.ExitSignal = &ExitSignal{Name: signalName(state.Signal()), CoreDumped: state.CoreDump()}
-		return 255
+		return statusUnknown
 	}
 	return p.cmd.ProcessState.ExitCode()
 }

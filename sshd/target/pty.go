@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -89,49 +90,86 @@ func (s *sessionChannel) answerWindow(payload []byte) (string, error) {
 	return "", nil
 }
 
-// terminal is a real pseudo-terminal.
+// terminal is a real pseudo-terminal (pty(7)). The master is never asked for its Fd, which would have it block a thread:
+// so Close wakes who reads from it, whoever else holds the slave.
 type terminal struct {
 	master, slave *os.File
 }
 
 func openTerminal(p *PTY) (*terminal, error) {
-	master, slave, err := pty.Open()
+	t, err := openPair()
 	if err != nil {
 		return nil, err
 	}
-	t := &terminal{master, slave}
 	if err := errors.Join(t.setModes(p.modes), t.resize(p.Window)); err != nil {
-		_ = master.Close()
-		_ = slave.Close()
+		_ = t.master.Close()
+		_ = t.slave.Close()
 		return nil, err
 	}
 	return t, nil
 }
 
+func openPair() (*terminal, error) {
+	const name = "/dev/ptmx"
+	master, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	slave, err := openSlave(master)
+	if err != nil {
+		_ = unix.Close(master)
+		return nil, err
+	}
+	return &terminal{os.NewFile(uintptr(master), name), slave}, nil
+}
+
+// openSlave opens the other end. It blocks, as programs want it.
+func openSlave(master int) (*os.File, error) {
+	number, err := unix.IoctlGetUint32(master, unix.TIOCGPTN)
+	if err != nil {
+		return nil, fmt.Errorf("number of the pseudo-terminal: %w", err)
+	}
+	name := "/dev/pts/" + strconv.FormatUint(uint64(number), 10)
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, fmt.Errorf("unlock %s: %w", name, err)
+	}
+	slave, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(slave), name), nil
+}
+
 func (t *terminal) resize(w Window) error {
-	return pty.Setsize(t.master, &pty.Winsize{
-		Cols: uint16(w.Columns), Rows: uint16(w.Rows), X: uint16(w.Width), Y: uint16(w.Height),
+	return control(t.master, func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{
+			Col: uint16(w.Columns), Row: uint16(w.Rows), Xpixel: uint16(w.Width), Ypixel: uint16(w.Height),
+		})
 	})
 }
 
 // setModes changes what the modes name; others stay as the kernel has them.
 func (t *terminal) setModes(modes []mode) error {
-	raw, err := t.slave.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ioctl error
-	err = raw.Control(func(fd uintptr) {
-		var attributes *unix.Termios
-		if attributes, ioctl = unix.IoctlGetTermios(int(fd), unix.TCGETS); ioctl != nil {
-			return
+	return control(t.slave, func(fd int) error {
+		attributes, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			return err
 		}
 		for _, m := range modes {
 			m.applyTo(attributes)
 		}
-		ioctl = unix.IoctlSetTermios(int(fd), unix.TCSETS, attributes)
+		return unix.IoctlSetTermios(fd, unix.TCSETS, attributes)
 	})
-	return errors.Join(err, ioctl)
+}
+
+// control does something with a file's descriptor, which is open meanwhile.
+func control(file *os.File, do func(fd int) error) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var done error
+	return errors.Join(raw.Control(func(fd uintptr) { done = do(int(fd)) }), done)
 }
 
 // terminalLines ends lines as a terminal wants them, for a handler that has no terminal to do so.

@@ -31,11 +31,16 @@ func (f *folder) Filecmd(r *sftp.Request) error {
 // PosixRename replaces what has the new name (posix-rename@openssh.com).
 func (f *folder) PosixRename(r *sftp.Request) error {
 	return f.change(func(r *sftp.Request) error {
-		return f.root.Rename(below(r.Filepath), below(r.Target))
+		from, to := below(r.Filepath), below(r.Target)
+		if err := f.mayMove(from, to); err != nil {
+			return err
+		}
+		return f.root.Rename(from, to)
 	}, r)
 }
 
-func (f *folder) change(change func(*sftp.Request) error, r *sftp.Request) error {
+func (f *folder) change(change func(*sftp.Request) error, r *sftp.Request) (err error) {
+	defer f.guard(&err)
 	if f.readOnly {
 		return sftp.ErrSSHFxPermissionDenied
 	}
@@ -45,7 +50,11 @@ func (f *folder) change(change func(*sftp.Request) error, r *sftp.Request) error
 func (f *folder) mkdir(r *sftp.Request) error { return f.root.Mkdir(below(r.Filepath), 0o777) }
 
 func (f *folder) link(r *sftp.Request) error {
-	return f.root.Link(below(r.Filepath), below(r.Target))
+	from, to := below(r.Filepath), below(r.Target)
+	if err := f.mayMove(from, to); err != nil {
+		return err
+	}
+	return f.root.Link(from, to)
 }
 
 func (f *folder) remove(r *sftp.Request) error {
@@ -76,6 +85,9 @@ func (f *folder) rename(r *sftp.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := f.mayMove(from, to); err != nil {
+		return err
+	}
 	if info.Mode().IsRegular() {
 		err := f.root.Link(from, to)
 		if err == nil {
@@ -101,13 +113,27 @@ func (f *folder) symlink(r *sftp.Request) error {
 			return err
 		}
 		text = relative
-	} else if !filepath.IsLocal(path.Join(path.Dir(name), text)) {
+	} else if climbs(name, text) {
 		return syscall.EACCES
 	}
 	return f.root.Symlink(text, name)
 }
 
-// setstat sets the attributes that are given, in the order of sftp-server(8).
+// climbs tells whether a link of that name would lead out, as far as its text says.
+func climbs(name, text string) bool { return !filepath.IsLocal(path.Join(path.Dir(name), text)) }
+
+// mayMove refuses a link that would lead out from its new place. One with an absolute text, which somebody else has made,
+// leads to the same from everywhere.
+func (f *folder) mayMove(from, to string) error {
+	text, err := f.root.Readlink(from)
+	if err == nil && !path.IsAbs(text) && climbs(to, text) {
+		return syscall.EACCES
+	}
+	return nil
+}
+
+// setstat sets the attributes that are given, in the order of sftp-server(8). Of a mode it sets the permissions only: nobody
+// makes a setuid program of a server that runs as root.
 func (f *folder) setstat(r *sftp.Request) error {
 	name, given, to := below(r.Filepath), r.AttrFlags(), r.Attributes()
 	if to == nil {
@@ -118,7 +144,7 @@ func (f *folder) setstat(r *sftp.Request) error {
 		set   func() error
 	}{
 		{given.Size, func() error { return f.truncate(name, to.Size) }},
-		{given.Permissions, func() error { return f.root.Chmod(name, to.FileMode()&settable) }},
+		{given.Permissions, func() error { return f.root.Chmod(name, to.FileMode()&os.ModePerm) }},
 		{given.Acmodtime, func() error {
 			return f.root.Chtimes(name, time.Unix(int64(to.Atime), 0), time.Unix(int64(to.Mtime), 0))
 		}},
@@ -133,9 +159,6 @@ func (f *folder) setstat(r *sftp.Request) error {
 	}
 	return nil
 }
-
-// settable are the bits that chmod(2) sets.
-const settable = os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky
 
 func (f *folder) truncate(name string, size uint64) error {
 	opened, err := f.regular(name, os.O_WRONLY, 0)

@@ -11,7 +11,8 @@ import (
 )
 
 // Filelist lists a folder or tells what a path leads to.
-func (f *folder) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
+func (f *folder) Filelist(r *sftp.Request) (_ sftp.ListerAt, err error) {
+	defer f.guard(&err)
 	if r.Method == "List" {
 		return f.list(below(r.Filepath))
 	}
@@ -19,18 +20,21 @@ func (f *folder) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 }
 
 // Lstat tells what is at a path, be it a link.
-func (f *folder) Lstat(r *sftp.Request) (sftp.ListerAt, error) {
+func (f *folder) Lstat(r *sftp.Request) (_ sftp.ListerAt, err error) {
+	defer f.guard(&err)
 	return one(f.root.Lstat(below(r.Filepath)))
 }
 
 // Readlink is the text of a link, wherever it points.
-func (f *folder) Readlink(name string) (string, error) {
+func (f *folder) Readlink(name string) (_ string, err error) {
+	defer f.guard(&err)
 	text, err := f.root.Readlink(below(name))
 	return text, status(err)
 }
 
 // StatVFS tells how much room there is (statvfs@openssh.com).
-func (f *folder) StatVFS(r *sftp.Request) (*sftp.StatVFS, error) {
+func (f *folder) StatVFS(r *sftp.Request) (_ *sftp.StatVFS, err error) {
+	defer f.guard(&err)
 	at, err := f.root.OpenFile(below(r.Filepath), unix.O_PATH, 0) // opens no device
 	if err != nil {
 		return nil, status(err)

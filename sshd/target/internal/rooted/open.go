@@ -10,13 +10,22 @@ import (
 )
 
 // Fileread opens a file to read.
-func (f *folder) Fileread(r *sftp.Request) (io.ReaderAt, error) { return f.open(r) }
+func (f *folder) Fileread(r *sftp.Request) (_ io.ReaderAt, err error) {
+	defer f.guard(&err)
+	return f.open(r)
+}
 
 // Filewrite opens a file to write.
-func (f *folder) Filewrite(r *sftp.Request) (io.WriterAt, error) { return f.open(r) }
+func (f *folder) Filewrite(r *sftp.Request) (_ io.WriterAt, err error) {
+	defer f.guard(&err)
+	return f.open(r)
+}
 
 // OpenFile opens a file to read and write.
-func (f *folder) OpenFile(r *sftp.Request) (sftp.WriterAtReaderAt, error) { return f.open(r) }
+func (f *folder) OpenFile(r *sftp.Request) (_ sftp.WriterAtReaderAt, err error) {
+	defer f.guard(&err)
+	return f.open(r)
+}
 
 // open opens what the request asks for. Only its kinds of access are given: a handle that was opened to read does not write.
 func (f *folder) open(r *sftp.Request) (sftp.WriterAtReaderAt, error) {

@@ -2,7 +2,9 @@
 //
 // To the client the folder is "/". Every access goes through an [os.Root], which walks a path step by step from
 // an open descriptor: neither "..", nor a symbolic link, nor a folder that is moved while the path is walked
-// leads out. Links are read and made like any other entry; one that points outside is not followed.
+// leads out. Links are read and made like any other entry; one that points outside is not followed here. It may be by others:
+// a client is refused a link whose text climbs out of the folder from where it is made or moved to, but can move a
+// folder that a link is in, or make one through a link to a folder.
 //
 // Requests are served one after another, as sftp-server(8) does, so what is appended stays in order.
 package rooted
@@ -23,6 +25,7 @@ const maxHandles = 256
 type folder struct {
 	root     *os.Root
 	readOnly bool
+	panicked func(fault any) // nil where nobody is told
 	handles  atomic.Int64
 }
 

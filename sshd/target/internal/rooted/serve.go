@@ -17,6 +17,8 @@ type Options struct {
 	Dir      string // the folder, "/" to the client
 	Start    string // path in the folder to which relative paths belong; "/" where there is no such folder
 	ReadOnly bool   // nothing is changed
+
+	Panicked func(fault any) // told of a panic, which is a failure to the client; may be nil
 }
 
 // Serve answers the requests of version 3 of SFTP (draft-ietf-secsh-filexfer-02) that come from in, until that ends
@@ -27,7 +29,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 		return fmt.Errorf("serve SFTP: %w", err)
 	}
 	defer root.Close()
-	f := &folder{root: root, readOnly: o.ReadOnly}
+	f := &folder{root: root, readOnly: o.ReadOnly, panicked: o.Panicked}
 	turns := &turns{ctx: ctx, in: in, out: out, answered: make(chan struct{}, 1)}
 	turns.answered <- struct{}{}
 	err = sftp.NewRequestServer(turns, f.handlers(), sftp.WithStartDirectory(f.start(o.Start))).Serve()
