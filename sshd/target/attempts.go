@@ -2,6 +2,8 @@ package target
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -31,12 +33,19 @@ var errDenied = errors.New("permission denied")
 func (c *connection) attempted(meta ssh.ConnMetadata, method string, err error) {
 	var refused *refusal
 	var partial *ssh.PartialSuccessError
+	if c.stopped() {
+		return
+	}
 	switch {
 	case err == nil:
 		c.over()
 		c.startWatch(meta.User())
+		c.forgetAnybody(meta.User())
 		return
-	case method == "none", errors.As(err, &partial):
+	case method == "none":
+		_ = errors.As(err, &partial)
+		c.log(Event{User: meta.User(), Method: method}, Failed, c.offers(meta))
+	case errors.As(err, &partial):
 	case !errors.As(err, &refused):
 		_, _ = c.fail(Event{User: meta.User(), Method: method}, err)
 	case refused.seen:
@@ -63,14 +72,35 @@ func (c *connection) countFailure(meta ssh.ConnMetadata, method string) {
 		return
 	}
 	if most := p.maxAuthTries(); c.attempts.failures >= most && most < c.config.anybodys.authTries {
-		c.cut(errTooManyTries.Error())
+		c.cut(c.tooManyTries(most))
 	}
 }
 
-var (
-	errTooManyTries = errors.New("MaxAuthTries: too many attempts have failed")
-	errUserChanged  = errors.New("the user's name was changed on the way to a login")
-)
+// tooManyTries names what has set the limit.
+func (c *connection) tooManyTries(most int) string {
+	if c.has(faultExhaustTries) {
+		return "fault " + faultExhaustTries + ": too many authentication failures"
+	}
+	return fmt.Sprintf("MaxAuthTries %d: too many authentication failures", most)
+}
+
+// offers is why the method none is refused, which no client would log in by: it asks so which methods there are.
+func (c *connection) offers(meta ssh.ConnMetadata) error {
+	p, err := c.policyOf(meta)
+	if err != nil {
+		return err
+	}
+	switch offered := p.ways().first(); len(offered) {
+	case 0:
+		return errors.New("no method is offered")
+	case 1:
+		return errors.New(offered[0] + " is offered")
+	default:
+		return errors.New(strings.Join(offered, ", ") + " are offered")
+	}
+}
+
+var errUserChanged = errors.New("the user's name was changed on the way to a login")
 
 // policyOf is what holds for the user who is logging in. A client that changes the name is cut off, as by sshd.
 func (c *connection) policyOf(meta ssh.ConnMetadata) (*policy, error) {

@@ -151,7 +151,7 @@ func TestABannerIsShownOnceAndToAnybody(t *testing.T) {
 }
 
 func TestABannerThatIsNoFileHoldsNobodyUp(t *testing.T) {
-	f := serve(t, map[string]string{configFile: "Banner /etc/fifo\n"}, WithSSHDConfig(configFile), alice())
+	f := serve(t, accounts(map[string]string{configFile: "Banner /etc/fifo\n"}), WithSSHDConfig(configFile), alice())
 	makeFIFO(t, filepath.Join(f.root, "etc/fifo"))
 	if !f.admits(t, "alice", ssh.Password("tulip")) {
 		t.Error(f.reasons())

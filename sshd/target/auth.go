@@ -14,6 +14,7 @@ func serverConfig(ctx glssh.Context) *ssh.ServerConfig {
 		Config:                    c.algorithms().config(),
 		NoClientAuth:              true, // only so that none is asked, and refuses
 		NoClientAuthCallback:      c.none,
+		PreAuthConnCallback:       func(ssh.ServerPreAuthConn) { c.exchanged.Store(true) },
 		BannerCallback:            c.firstAttempt,
 		VerifiedPublicKeyCallback: c.signed,
 		AuthLogCallback:           c.attempted,
@@ -36,7 +37,9 @@ func (c *connection) firstAttempt(meta ssh.ConnMetadata) string {
 	c.mu.Lock()
 	c.client = string(meta.ClientVersion())
 	c.mu.Unlock()
-	c.reach(AtAuth)
+	if !c.reach(AtAuth) {
+		return ""
+	}
 	return c.banner(meta)
 }
 

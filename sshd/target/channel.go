@@ -94,6 +94,9 @@ func (s *sessionChannel) answer(request *ssh.Request) bool {
 	if err == nil {
 		about, err = kind.answer(s, request.Payload)
 	}
+	if errors.Is(err, errStopped) {
+		return false
+	}
 	e := Event{Kind: Request, Request: request.Type, Target: about, Verdict: Accepted}
 	if err != nil {
 		e.Verdict, e.Reason = Failed, err.Error()
@@ -147,25 +150,32 @@ func (s *sessionChannel) answerEndOfWrite([]byte) (string, error) { return "", n
 func (s *sessionChannel) run(open context.Context) {
 	defer s.Close()
 	status := s.call(open)
-	s.reach(AtExit)
+	goOn := s.reach(AtExit)
 	e := s.session.event(Exit)
 	defer func() { s.tell(e) }()
-	s.slot.free()
-	defer func() { _ = s.CloseWrite() }()
+	request, payload := "exit-status", ssh.Marshal(struct{ Status uint32 }{uint32(status)})
 	if signal := s.session.ExitSignal; signal != nil {
 		e.Signal = signal.Name
-		_, _ = s.SendRequest("exit-signal", false, signal.marshal())
-		return
+		request, payload = "exit-signal", signal.marshal()
+	} else {
+		e.Status = &status
 	}
-	e.Status = &status
-	_, _ = s.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(status)}))
+	s.slot.free()
+	if goOn {
+		_, _ = s.SendRequest(request, false, payload)
+		_ = s.CloseWrite()
+	}
 }
 
 // call is the program's status; that of one that panics is 255.
-func (s *sessionChannel) call(open context.Context) (status int) {
-	status = 255
-	defer s.panicked()
-	return s.program(open, s.session)
+func (s *sessionChannel) call(open context.Context) int {
+	defer s.runs(s.session)()
+	status := 255
+	func() {
+		defer s.panicked()
+		status = s.program(open, s.session)
+	}()
+	return status
 }
 
 // release waits for the program, whose context has ended, and takes away what the session had.

@@ -2,6 +2,7 @@ package target
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,19 +31,23 @@ type connection struct {
 	attempts attempts
 	sessions atomic.Int64
 
+	serving        sync.WaitGroup // channels, and requests that concern the whole connection
 	noMoreSessions atomic.Bool
 	forwards       forwards
+	agentsAsked    atomic.Int64 // channels to the client's agent that wait for an answer
 
 	mu       sync.Mutex
-	client   string             // its identification; "" before the first attempt to log in
-	policies map[string]*policy // anybody's, by "", and that of the user
+	client   string    // its identification; "" before the first attempt to log in
+	policies []*policy // anybody's, of the user "", and that of who logs in
 	login    *login
+	programs map[*Session]struct{} // whose handlers run
+	closed   bool                  // nothing more is served
 }
 
 func (s *Server) newConnection(conn net.Conn) *connection {
 	c := &connection{
 		server: s, config: s.config.Load(), number: s.connections.Add(1), net: conn, remote: host(conn.RemoteAddr()),
-		faults: s.nextFaults(), lifetime: lifetime{began: time.Now(), gone: make(chan struct{})}, policies: map[string]*policy{},
+		faults: s.nextFaults(), lifetime: lifetime{began: time.Now(), gone: make(chan struct{})},
 	}
 	c.asked = sshd.Connection{
 		Host: c.remote, Addr: c.remote,
@@ -67,16 +72,25 @@ func (c *connection) tell(e Event) {
 func (c *connection) policyFor(user string) (*policy, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.policies[user]; p != nil {
-		return p, nil
+	for _, p := range c.policies {
+		if p.conn.User == user {
+			return p, nil
+		}
 	}
 	asked := c.asked
 	asked.User = user
 	p, err := c.server.policyFor(c.config, asked)
 	if err == nil {
-		c.policies[user] = p
+		c.policies = append(c.policies, p)
 	}
 	return p, err
+}
+
+// forgetAnybody is called with the login of a user: what holds for others is not asked for again.
+func (c *connection) forgetAnybody(user string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.policies = slices.DeleteFunc(c.policies, func(p *policy) bool { return p.conn.User != user })
 }
 
 // loginOf is who has logged in. It comes from the finished connection alone; without a proof there is nobody.
@@ -115,16 +129,50 @@ func connectionOf(ctx glssh.Context) *connection {
 	return c
 }
 
+// enter begins to serve a channel or a request, unless the connection is gone.
+func (c *connection) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.serving.Add(1)
+	return true
+}
+
+// await returns when everything that the connection served has ended.
+func (c *connection) await() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.serving.Wait()
+}
+
+// runs notes that a session's handler runs, until ended is called.
+func (c *connection) runs(s *Session) (ended func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.programs == nil {
+		c.programs = map[*Session]struct{}{}
+	}
+	c.programs[s] = struct{}{}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.programs, s)
+	}
+}
+
 // onChannel is serve as the library calls it: with the user who has logged in, a panic kept to the channel, and
-// [Server.Close] waiting for its end. A channel of nobody is refused.
+// the connection waiting for its end. A channel of nobody is refused.
 func onChannel(serve func(*connection, *login, *ssh.ServerConn, ssh.NewChannel, glssh.Context)) glssh.ChannelHandler {
 	return func(_ *glssh.Server, conn *ssh.ServerConn, channel ssh.NewChannel, ctx glssh.Context) {
 		c := connectionOf(ctx)
 		defer c.panicked()
-		if !c.server.track(func() {}) {
+		if !c.enter() {
 			return
 		}
-		defer c.server.untrack(func() {})
+		defer c.serving.Done()
 		l, ok := c.loginOf(conn)
 		if !ok {
 			_ = channel.Reject(ssh.Prohibited, "nobody has logged in")
@@ -141,10 +189,10 @@ func onRequest(serve func(*connection, *login, *ssh.ServerConn, *ssh.Request, gl
 	return func(ctx glssh.Context, _ *glssh.Server, request *ssh.Request) (ok bool, reply []byte) {
 		c := connectionOf(ctx)
 		defer c.panicked()
-		if !c.server.track(func() {}) {
+		if !c.enter() {
 			return false, nil
 		}
-		defer c.server.untrack(func() {})
+		defer c.serving.Done()
 		conn, _ := ctx.Value(glssh.ContextKeyConn).(*ssh.ServerConn)
 		if conn == nil {
 			return false, nil

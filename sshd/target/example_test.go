@@ -144,6 +144,7 @@ func ExampleWithAuthorizedKeys() {
 	}
 	// Output:
 	// false
+	// none failed - publickey is offered
 	// publickey failed - the client's address is not among the line's from patterns
 }
 
@@ -271,7 +272,9 @@ func ExampleWithJSONLog() {
 			fmt.Println(e.User, e.Method, e.Verdict, "-", e.Reason)
 		}
 	}
-	// Output: ada password failed - wrong password
+	// Output:
+	// ada none failed - password, keyboard-interactive are offered
+	// ada password failed - wrong password
 }
 
 // The query for a key is answered with yes, its signature is refused; then all is well again.
@@ -281,10 +284,12 @@ func ExampleServer_SetFaults() {
 
 	s := target.Start(t, target.WithFault(target.RefuseSignature()))
 	fmt.Println(logsIn(s, "ada"))
-	s.SetFaults(target.Slow(target.AtAuth, 50*time.Millisecond))
+	if err := s.SetFaults(target.Slow(target.AtAuth, 50*time.Millisecond)); err != nil {
+		t.Fatalf("misbehave: %v", err)
+	}
 	began := time.Now()
 	fmt.Println(logsIn(s, "ada"), time.Since(began) >= 50*time.Millisecond)
-	s.SetFaults()
+	_ = s.SetFaults() // none is no error
 	fmt.Println(logsIn(s, "ada"))
 	// Output:
 	// false
@@ -334,13 +339,14 @@ func ExampleWithSSHDConfig() {
 
 	root := t.TempDir()
 	for name, content := range map[string]string{
+		"bin/sh":              "#!/bin/sh\n",
 		"etc/passwd":          "ada:x:1000:1000::/home/ada:/bin/sh\ngrace:x:1001:1001::/home/grace:/bin/sh\n",
 		"etc/ssh/sshd_config": "PasswordAuthentication no\nMatch User grace\nPasswordAuthentication yes\n",
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

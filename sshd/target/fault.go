@@ -6,6 +6,12 @@ import (
 )
 
 // Moment is a point in the life of a connection at which a [Fault] can strike.
+//
+// A fault that ends or silences a connection at a moment keeps all that would come after it from happening, also at the
+// server: at AtAuth, AtQuery and AtSignature nothing is judged any more, so that no Auth event tells of it and nobody logs in; at
+// AtSession and AtCommand nothing is run. At AtExit the command has ended, and its Exit event is told, but the client hears neither
+// of its status nor of its end. After [Slow] everything happens as it would have, later; but for a client that has left
+// meanwhile, nothing.
 type Moment string
 
 // The moments, in their order.
@@ -81,11 +87,15 @@ func ExhaustAuthTries() Fault { return Fault{name: faultExhaustTries} }
 func OldAlgorithms() Fault { return Fault{name: faultOldAlgorithms} }
 
 // SetFaults has the server misbehave in these ways, and no others, towards connections that begin from now on. Without
-// any it behaves again.
-func (s *Server) SetFaults(faults ...Fault) {
+// any it behaves again. An error names a fault that is none, such as one at an unknown moment; then nothing changes.
+func (s *Server) SetFaults(faults ...Fault) error {
+	if err := checkFaults(faults); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = slices.Clone(faults)
+	return nil
 }
 
 // nextFaults are those for a connection that begins.

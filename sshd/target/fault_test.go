@@ -180,10 +180,17 @@ func TestTheConnectionIsDroppedAtTheMoment(t *testing.T) {
 	}
 }
 
+func setFaults(t *testing.T, s *Server, faults ...Fault) {
+	t.Helper()
+	if err := s.SetFaults(faults...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTheConnectionIsDroppedAfterTheBytes(t *testing.T) {
 	s := misbehaves(t)
 	for _, n := range []int64{0, 1, 10, 18, 100} {
-		s.SetFaults(DropAfter(n))
+		setFaults(t, s, DropAfter(n))
 		conn := dial(t, s.Addr().String())
 		if _, err := io.WriteString(conn, "SSH-2.0-test\r\n"); err != nil {
 			t.Fatal(err)
@@ -193,11 +200,11 @@ func TestTheConnectionIsDroppedAfterTheBytes(t *testing.T) {
 			t.Errorf("%d bytes of %d, %v", len(said), n, err)
 		}
 	}
-	s.SetFaults(DropAfter(2500))
+	setFaults(t, s, DropAfter(2500))
 	if err := use(s); err == nil {
 		t.Error("the client did all it wanted within 2500 bytes")
 	}
-	s.SetFaults()
+	setFaults(t, s)
 	if err := use(s); err != nil {
 		t.Errorf("without faults: %v", err)
 	}
@@ -210,7 +217,7 @@ func TestAListedKeysSignatureIsRefused(t *testing.T) {
 	}
 	var got []string
 	for _, e := range s.Events() {
-		if e.Kind == Auth {
+		if e.Kind == Auth && e.Method != "none" {
 			got = append(got, string(e.Verdict)+" "+e.Reason)
 		}
 	}

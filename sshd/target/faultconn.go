@@ -9,26 +9,49 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// reach is called at each moment of a connection. It returns when the faults for that moment have struck.
-func (c *connection) reach(at Moment) {
+// reach is called at each moment of a connection. It returns when the faults for that moment have struck, and tells whether what
+// comes at the moment is still to happen: not once a fault has ended or silenced the connection, nor for a client that has left while
+// it was kept waiting.
+func (c *connection) reach(at Moment) (goOn bool) {
+	goOn = !c.stopped()
 	for _, f := range c.faults {
-		if f.at == at {
+		if goOn && f.at == at {
 			c.strike(f)
+			goOn = !c.isGone()
 		}
+	}
+	return goOn
+}
+
+// errStopped is what an attempt or a request ends with that a fault has kept from being looked at. It is told nobody.
+var errStopped = errors.New("a fault has ended the connection")
+
+// stopped tells whether a fault has ended or silenced the connection.
+func (c *connection) stopped() bool { return c.silent.Load() != nil }
+
+func (c *connection) isGone() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
 	}
 }
 
 func (c *connection) strike(f Fault) {
+	switch f.name {
+	case faultSilent, faultDisconnect, faultDrop:
+		c.silent.CompareAndSwap(nil, &f) // before anybody can know of it
+	}
 	c.tell(Event{Kind: Misbehaved, Reason: f.String()})
 	switch f.name {
 	case faultSlow:
 		c.pause(f.delay)
 	case faultSilent:
-		c.silent.Store(true)
 		_, _ = io.Copy(io.Discard, c.net) // until the client leaves, which perhaps nobody else waits for now
-		c.cut("fault " + f.String())
-	case faultDisconnect:
-		c.cut("fault " + f.String())
+		c.cut("")
+	case faultDisconnect, faultDrop:
+		c.cut("")
 	}
 }
 
@@ -61,19 +84,16 @@ func (w *wire) writeFaulty(p []byte) (int, error) {
 		c.reach(first[w.written.count])
 		w.written.count++
 	}
-	if c.silent.Load() {
+	if c.stopped() {
 		<-c.gone
 	}
-	select {
-	case <-c.gone:
+	if c.isGone() {
 		return 0, net.ErrClosed
-	default:
 	}
 	for _, f := range c.faults {
 		if f.name == faultDrop && w.written.bytes+int64(len(p)) > f.bytes {
 			n, _ := w.Conn.Write(p[:f.bytes-w.written.bytes])
 			c.strike(f)
-			c.cut("fault " + f.String())
 			return n, net.ErrClosed
 		}
 	}
@@ -89,19 +109,26 @@ func (c *connection) misbehaving(next ssh.ServerAuthCallbacks) ssh.ServerAuthCal
 	}
 	if f := next.PublicKeyCallback; f != nil {
 		next.PublicKeyCallback = func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			c.reach(AtQuery)
+			if !c.reach(AtQuery) {
+				return nil, errStopped
+			}
 			return c.unlessExhausted(c.keyAttempt(meta, key), func() (*ssh.Permissions, error) { return f(meta, key) })
 		}
 	}
 	if f := next.PasswordCallback; f != nil {
 		next.PasswordCallback = func(meta ssh.ConnMetadata, secret []byte) (*ssh.Permissions, error) {
-			c.reach(AtSignature)
+			if !c.reach(AtSignature) {
+				return nil, errStopped
+			}
 			attempt := Event{User: meta.User(), Method: password}
 			return c.unlessExhausted(attempt, func() (*ssh.Permissions, error) { return f(meta, secret) })
 		}
 	}
 	if f := next.KeyboardInteractiveCallback; f != nil {
 		next.KeyboardInteractiveCallback = func(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			if c.stopped() {
+				return nil, errStopped
+			}
 			attempt := Event{User: meta.User(), Method: keyboardInteractive}
 			return c.unlessExhausted(attempt, func() (*ssh.Permissions, error) { return f(meta, c.slowToAnswer(ask)) })
 		}
@@ -113,7 +140,9 @@ func (c *connection) misbehaving(next ssh.ServerAuthCallbacks) ssh.ServerAuthCal
 func (c *connection) slowToAnswer(ask ssh.KeyboardInteractiveChallenge) ssh.KeyboardInteractiveChallenge {
 	return func(name, instruction string, questions []string, echos []bool) ([]string, error) {
 		answers, err := ask(name, instruction, questions, echos)
-		c.reach(AtSignature)
+		if !c.reach(AtSignature) {
+			return nil, errStopped
+		}
 		return answers, err
 	}
 }
@@ -127,7 +156,9 @@ func (c *connection) unlessExhausted(attempt Event, try func() (*ssh.Permissions
 
 // signed is called once the client's signature has been verified.
 func (c *connection) signed(meta ssh.ConnMetadata, key ssh.PublicKey, offered *ssh.Permissions, algorithm string) (*ssh.Permissions, error) {
-	c.reach(AtSignature)
+	if !c.reach(AtSignature) {
+		return nil, errStopped
+	}
 	if c.fault(faultRefuseSignature) {
 		return c.fail(c.keyAttempt(meta, key), errors.New("fault "+faultRefuseSignature))
 	}

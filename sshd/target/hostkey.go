@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -23,7 +24,7 @@ func newHostKey() (ssh.Signer, error) {
 func readHostKeys(root string, files []string) ([]ssh.Signer, error) {
 	var keys []ssh.Signer
 	for _, name := range files {
-		file := filepath.Join("/", root, name)
+		file := filepath.Join(root, name)
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("read host key: %w", err)
@@ -35,4 +36,16 @@ func readHostKeys(root string, files []string) ([]ssh.Signer, error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// firstOfEachType is what is used of the host keys: as in sshd, a second one of a type is not.
+func firstOfEachType(keys []ssh.Signer) []ssh.Signer {
+	var first []ssh.Signer
+	for _, key := range keys {
+		kind := key.PublicKey().Type()
+		if !slices.ContainsFunc(first, func(k ssh.Signer) bool { return k.PublicKey().Type() == kind }) {
+			first = append(first, key)
+		}
+	}
+	return first
 }

@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// watch looks after a connection once somebody has logged in: ClientAliveInterval and UnusedConnectionTimeout. It is timers
-// alone; while nothing is due there is no goroutine.
+// watch looks after a connection: [WithIdleTimeout], and once somebody has logged in ClientAliveInterval and
+// UnusedConnectionTimeout. It is timers alone; while nothing is due there is no goroutine.
 type watch struct {
 	mu       sync.Mutex
-	alive    *time.Timer // nil where it is not asked for
+	idle     *time.Timer // nil where it is not asked for
+	alive    *time.Timer
 	unused   *time.Timer
 	stopped  bool
 	channels int // open ones
@@ -47,20 +48,46 @@ func (w *watch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stopped = true
-	for _, timer := range []*time.Timer{w.alive, w.unused} {
+	for _, timer := range []*time.Timer{w.idle, w.alive, w.unused} {
 		if timer != nil {
 			timer.Stop()
 		}
 	}
 }
 
-// askAgainIn sets the alive timer, unless the connection is gone.
-func (w *watch) askAgainIn(d time.Duration) {
+// again sets one of the timers, unless the connection is gone.
+func (w *watch) again(timer **time.Timer, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.stopped {
-		w.alive.Reset(d)
+		(*timer).Reset(d)
 	}
+}
+
+// watchIdle cuts the connection after most without a byte in either direction; 0 is never.
+func (c *connection) watchIdle(most time.Duration) {
+	if most <= 0 {
+		return
+	}
+	w := &c.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.idle = time.AfterFunc(most, func() { c.checkIdle(most) })
+}
+
+// checkIdle looks when the last byte passed only now that the time is up: a deadline that is moved with each read and
+// write, as the library offers it, takes more than all else that is done for one.
+func (c *connection) checkIdle(most time.Duration) {
+	last := max(c.lifetime.heard.Load(), c.said.Load())
+	if quiet := time.Since(c.began) - time.Duration(last); quiet < most {
+		c.watch.again(&c.watch.idle, most-quiet)
+		return
+	}
+	if f := c.silent.Load(); f != nil {
+		c.cut("fault " + f.String())
+		return
+	}
+	c.cut(fmt.Sprintf("idle: nothing was sent or received for %s", most))
 }
 
 // checkAlive asks a client that was silent for an interval for a sign of life, and cuts it after most intervals without; 0 is
@@ -73,14 +100,14 @@ func (c *connection) checkAlive(most int) {
 		w.heard, w.unanswered = heard, 0
 	}
 	if quiet < w.interval {
-		w.askAgainIn(w.interval - quiet)
+		w.again(&w.alive, w.interval-quiet)
 		return
 	}
 	if w.unanswered++; most > 0 && w.unanswered > most {
 		c.cut(fmt.Sprintf("ClientAliveCountMax: no sign of the client for %s", quiet.Round(time.Millisecond)))
 		return
 	}
-	w.askAgainIn(w.interval)
+	w.again(&w.alive, w.interval)
 	c.askAlive()
 }
 

@@ -4,10 +4,8 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
-	"syscall"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -61,11 +59,3 @@ func (p *policy) acceptsSignature(key ssh.PublicKey, algorithm string) error {
 func isSecurityKey(key ssh.PublicKey) bool { return strings.HasPrefix(key.Type(), "sk-") }
 
 var errVerifyRequired = errors.New("verify-required is not supported by this server for security keys")
-
-func ownerOf(info fs.FileInfo) (uid int, ok bool) {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, false
-	}
-	return int(stat.Uid), true
-}

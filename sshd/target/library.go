@@ -16,7 +16,6 @@ func (c *connection) library() *glssh.Server {
 	shared := c.server.ssh
 	return &glssh.Server{
 		Version:     shared.Version,
-		IdleTimeout: shared.IdleTimeout,
 		HostSigners: c.hostKeys(),
 		ConnCallback: func(ctx glssh.Context, conn net.Conn) net.Conn {
 			ctx.SetValue(contextKey{}, c)

@@ -6,7 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,18 +22,20 @@ type lifetime struct {
 	began  time.Time
 	source netip.Prefix // what PerSourceMaxStartups counts it by
 	heard  atomic.Int64 // when the client was last heard, in nanoseconds since it began
+	said   atomic.Int64 // when something was last said to it, likewise
 
 	context  glssh.Context // the library's
 	deadline *time.Timer   // LoginGraceTime
 	left     sync.Once     // it is no longer on its way to a login
 
-	gone   chan struct{} // closed as soon as the connection is
-	ending sync.Once
-	cause  string // why the server cut it; to be read when gone is closed
-	failed error  // of the handshake
+	gone      chan struct{} // closed as soon as the connection is
+	ending    sync.Once
+	cause     string      // why the server cut it; to be read when gone is closed
+	failed    error       // of the handshake
+	exchanged atomic.Bool // keys, so that the client has taken the host key
 
 	watch  watch
-	silent atomic.Bool // by a fault: nothing is said any more, and nothing heard
+	silent atomic.Pointer[Fault] // the one by which nothing is said any more, and nothing heard or done
 }
 
 // begin admits the connection, unless a limit is reached. It is cut when no one has logged in within LoginGraceTime.
@@ -47,6 +49,7 @@ func (c *connection) begin() error {
 	c.deadline = time.AfterFunc(l.grace, func() {
 		c.cut(fmt.Sprintf("LoginGraceTime: nobody has logged in within %s", l.grace))
 	})
+	c.watchIdle(c.server.options.idle)
 	c.tell(Event{Kind: Connected})
 	return nil
 }
@@ -63,6 +66,7 @@ func (c *connection) refuse(why error) {
 func (c *connection) over() {
 	c.left.Do(func() {
 		c.deadline.Stop()
+		c.deadline = nil
 		c.server.startups.leave(c.source)
 	})
 }
@@ -73,9 +77,28 @@ func (c *connection) cut(cause string) {
 	_ = c.net.Close()
 }
 
-// end is called when the connection is at its end, by whoever sees it first. Only the server's own causes have a name.
+// close ends the connection with the server. What a client in its key exchange has sent is read to the end all the same, though not
+// answered: the client may have left because of it, and the record is to say so.
+func (c *connection) close() {
+	c.end(causeClosed)
+	half, ok := c.net.(interface{ CloseRead() error })
+	if !ok || c.exchanged.Load() || c.net.SetWriteDeadline(time.Now()) != nil || half.CloseRead() != nil {
+		_ = c.net.Close()
+		return
+	}
+	time.AfterFunc(closePatience, func() { _ = c.net.Close() })
+}
+
+// closePatience is how long a client may go on sending that is to be read to the end.
+const closePatience = time.Second
+
+// end is called when the connection is at its end, by whoever sees it first. Only the server's own causes have a name; a fault
+// that has struck is one, whoever could bear it no longer.
 func (c *connection) end(cause string) {
 	c.ending.Do(func() {
+		if f := c.silent.Load(); f != nil && cause == "" {
+			cause = "fault " + f.String()
+		}
 		c.cause = cause
 		close(c.gone)
 	})
@@ -89,6 +112,7 @@ func (c *connection) finish() {
 	if conn := c.loggedInConn(); conn != nil {
 		c.loginOf(conn) // who it was, if nothing was asked for yet
 	}
+	c.await()
 	c.tell(Event{Kind: Disconnected, Reason: c.reason()})
 }
 
@@ -126,9 +150,12 @@ func remainingDelay(least, passed time.Duration) time.Duration {
 	return least - passed
 }
 
+// causeClosed is the one cause that can come between what a client did wrong and the server's seeing it.
+const causeClosed = "the server was closed"
+
 // reason is why the connection ended, as far as that is known.
 func (c *connection) reason() string {
-	if c.cause != "" {
+	if c.cause != "" && c.cause != causeClosed {
 		return c.cause
 	}
 	err := c.failed
@@ -136,20 +163,53 @@ func (c *connection) reason() string {
 		err = conn.Wait()
 	}
 	var refused *ssh.ServerAuthError
-	if errors.As(err, &refused) {
-		err = io.EOF
-		if n := len(refused.Errors); n > 0 && strings.Contains(refused.Errors[n-1].Error(), "too many authentication") {
-			err = refused.Errors[n-1]
-		}
+	switch tooMany := errors.As(err, &refused) && endsWithTooMany(refused); {
+	case tooMany:
+		return c.tooManyTries(c.maxAuthTries(c.config.anybodys.authTries))
+	case refused == nil && !isEndOfStream(err):
+		return c.whatClientDid(strings.TrimPrefix(err.Error(), "ssh: "))
+	case c.cause != "":
+		return c.cause
 	}
+	return "the client left" + c.stage()
+}
+
+// whatClientDid is what the library says of it, which for a farewell (RFC 4253 section 11.1) is its text.
+func (c *connection) whatClientDid(said string) string {
+	if strings.HasPrefix(said, "disconnect, reason ") {
+		return "the client left" + c.stage() + ": " + said
+	}
+	return said
+}
+
+// stage is how far a client got that has left, where that is not past its login.
+func (c *connection) stage() string {
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("idle: nothing was sent or received for %s", c.server.options.idle)
-	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "the client left"
+	case c.loggedInConn() != nil:
+		return ""
+	case c.exchanged.Load() && c.attempts.failures > 0:
+		return fmt.Sprintf(" after the key exchange, before logging in; attempts that failed: %d", c.attempts.failures)
+	case c.exchanged.Load():
+		return " after the key exchange, before logging in"
+	case c.heard.Load() > 0:
+		return " during the key exchange"
 	}
-	return strings.TrimPrefix(err.Error(), "ssh: ")
+	return " before the key exchange"
+}
+
+func endsWithTooMany(refused *ssh.ServerAuthError) bool {
+	n := len(refused.Errors)
+	return n > 0 && strings.Contains(refused.Errors[n-1].Error(), "too many authentication")
+}
+
+// isEndOfStream tells whether an error says no more than that there is no connection any longer.
+func isEndOfStream(err error) bool {
+	if err == nil {
+		return true
+	}
+	return slices.ContainsFunc([]error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE,
+	}, func(end error) bool { return errors.Is(err, end) })
 }
 
 // loggedInConn is the finished connection; nil before somebody has logged in.
@@ -161,20 +221,27 @@ func (c *connection) loggedInConn() *ssh.ServerConn {
 	return conn
 }
 
-// wire is the connection as the library has it: it knows when the client was last heard, and faults strike what is written.
+// wire is the connection as the library has it: it knows when something was last heard or said, and faults strike what is written.
 type wire struct {
 	net.Conn
 	connection *connection
 	written    written
+
+	identification identification
 }
 
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
-	for err == nil && w.connection.silent.Load() {
+	for err == nil && w.connection.silent.Load() != nil {
 		n, err = w.Conn.Read(p)
 	}
 	if n > 0 {
 		w.connection.heard.Store(int64(time.Since(w.connection.began)))
+	}
+	if err == nil && !w.identification.over {
+		if err = w.identification.add(p[:n]); err != nil {
+			w.connection.refuseIdentification(err)
+		}
 	}
 	if err != nil {
 		w.connection.end("")
@@ -182,7 +249,11 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// SetDeadline is called by the library with each read and write, to say that there is no deadline.
+func (*wire) SetDeadline(time.Time) error { return nil }
+
 func (w *wire) Write(p []byte) (int, error) {
+	w.connection.said.Store(int64(time.Since(w.connection.began)))
 	if len(w.connection.faults) > 0 {
 		return w.writeFaulty(p)
 	}

@@ -97,31 +97,25 @@ func parseNetBlock(text string) (netBlock, error) {
 
 // parseTime reads a time as sshd_config(5) has it under TIME FORMATS: "90", "1h30m", "2W".
 func parseTime(text string) (time.Duration, error) {
-	units := map[byte]time.Duration{
-		's': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour,
-	}
-	invalid := fmt.Errorf("%q is not a time such as 90 or 1h30m", text)
 	var total time.Duration
 	for rest := text; rest != "" || text == ""; {
 		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
 		n, err := strconv.ParseUint(rest[:digits], 10, 31)
-		if err != nil {
-			return 0, invalid
-		}
-		unit := time.Second
+		unit, known := time.Second, true
 		if rest = rest[digits:]; rest != "" {
-			known := false
-			if unit, known = units[rest[0]|0x20]; !known {
-				return 0, invalid
-			}
+			unit, known = timeUnits[rest[0]|0x20]
 			rest = rest[1:]
 		}
-		if time.Duration(n) > maxTime/unit {
-			return 0, invalid
+		if err != nil || !known || time.Duration(n) > maxTime/unit {
+			return 0, fmt.Errorf("%q is not a time such as 90 or 1h30m", text)
 		}
 		total = min(total+time.Duration(n)*unit, maxTime)
 	}
 	return total, nil
+}
+
+var timeUnits = map[byte]time.Duration{
+	's': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour,
 }
 
 // maxTime is the longest time that sshd reads: its seconds are an int.
@@ -136,12 +130,13 @@ func checkTimeOrNone(value string) error {
 	return err
 }
 
-// duration is a value that is a time; 0 where it is none.
+// duration is a value that is a time; 0 for none.
 func (p *policy) duration(keyword string) time.Duration {
-	d, err := parseTime(p.value(keyword))
-	if err != nil {
-		return 0 // "none": any other was refused when the configuration was read
+	value := p.value(keyword)
+	if value == "none" {
+		return 0
 	}
+	d, _ := parseTime(value) // any other was refused when the configuration was read
 	return d
 }
 

@@ -2,8 +2,8 @@ package target
 
 import (
 	"context"
+	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -29,12 +29,20 @@ type options struct {
 	shell      Handler
 	subsystems map[string]Handler
 	run        Handler
+	scripted   bool // run is not the shell's
 
 	idle         time.Duration
 	failureDelay time.Duration
 
 	logs   []func(Event)
 	faults []Fault
+
+	mistakes []error // what of the options cannot be meant
+}
+
+// mistake notes what [New] is to refuse.
+func (o *options) mistake(format string, args ...any) {
+	o.mistakes = append(o.mistakes, fmt.Errorf(format, args...))
 }
 
 // defaultIdle is how long a connection may be without a byte in either direction.
@@ -49,7 +57,18 @@ func newOptions(opts []Option) *options {
 		run: Shell, idle: defaultIdle, failureDelay: defaultFailureDelay,
 	}
 	for _, opt := range opts {
+		if opt == nil {
+			o.mistake("an Option is nil")
+			continue
+		}
 		opt(o)
+	}
+	o.root = absoluteRoot(o.root)
+	if o.config != "" && o.config != "none" {
+		o.config = located(o.root, o.config)
+	}
+	if o.sftp != "" {
+		o.sftp = located("/", o.sftp)
 	}
 	for i, source := range o.keys {
 		if source.read == nil {
@@ -106,12 +125,18 @@ type Prompt struct {
 // with the server; a Handler is to return then, for [Server.Close] waits for it. One that panics ends its own session, with status 255.
 type Handler func(ctx context.Context, s *Session) int
 
-// WithRoot makes dir the folder below which every path of the configuration, /etc/passwd and keys files are; else "/".
+// WithRoot makes dir the folder below which every path of the configuration, /etc/passwd and keys files are; else "/". Where
+// dir is another than "/", a relative path is below it as well; else a relative path is below the working folder, as in sshd.
 func WithRoot(dir string) Option { return func(o *options) { o.root = dir } }
 
 // WithSSHDConfig has the server obey the sshd_config at path, below the root, and know the accounts of /etc/passwd. The
 // path "none" stands for an empty file: sshd's defaults. One thing is not done whatever PermitUserRC says: ~/.ssh/rc and
 // /etc/ssh/sshrc are never run.
+//
+// Nobody logs in without an account there, whatever the options have for the name; neither does anybody whose shell is, below the root, no
+// file that somebody may execute. A server that runs as root reads the files that AuthorizedKeysFile and AuthorizedPrincipalsFile
+// name with the rights of the account, as sshd does. Links below a root never lead out of it. UseDNS yes is
+// refused: this server resolves no names.
 //
 // Without this option every method that something here gives a secret for is offered, to root too, StrictModes is
 // off, and who may log in is nobody's business but the options'.
@@ -125,24 +150,47 @@ func WithSettings(lines ...string) Option {
 
 // WithAuthorizedKeysFile lets in whoever holds a key of the file, in the place of the configuration's AuthorizedKeysFile. It
 // is read for each attempt, so what is written to it counts at once; a missing file is empty. Tokens are %u, %U, %h and %%
-// as in sshd_config(5). A relative path is below the working folder, or below the root where one is given.
+// as in sshd_config(5). A relative path is below the working folder, or below the root where there is one (see [WithRoot]).
 func WithAuthorizedKeysFile(path string) Option {
-	return func(o *options) { o.keys = append(o.keys, keySource{file: path}) }
+	return func(o *options) {
+		if path == "" {
+			o.mistake("WithAuthorizedKeysFile: the path is empty")
+		}
+		o.keys = append(o.keys, keySource{file: path})
+	}
 }
 
-// WithAuthorizedKeys lets in whoever holds a key of text, which is that of an authorized_keys file.
+// WithAuthorizedKeys lets in whoever holds a key of text, which is that of an authorized_keys file. One whose lines are all invalid
+// is an error of [New]; one of comments lets nobody in.
 func WithAuthorizedKeys(text string) Option {
-	return WithAuthorizedKeysFunc(func(string) ([]byte, error) { return []byte(text), nil })
+	return func(o *options) {
+		if err := checkKeys(text); err != nil {
+			o.mistake("WithAuthorizedKeys: no line is a key: %w", err)
+		}
+		WithAuthorizedKeysFunc(func(string) ([]byte, error) { return []byte(text), nil })(o)
+	}
 }
 
 // WithAuthorizedKeysFunc asks f for the text of a user's authorized_keys, at each attempt, from many goroutines at
 // once. An error refuses the attempt.
 func WithAuthorizedKeysFunc(f func(user string) ([]byte, error)) Option {
-	return func(o *options) { o.keys = append(o.keys, keySource{read: f}) }
+	return func(o *options) {
+		if f == nil {
+			o.mistake("WithAuthorizedKeysFunc: the function is nil")
+		}
+		o.keys = append(o.keys, keySource{read: f})
+	}
 }
 
-// WithUser adds a user.
-func WithUser(u User) Option { return func(o *options) { o.users[u.Name] = u } }
+// WithUser adds a user. Of one name there can be one alone.
+func WithUser(u User) Option {
+	return func(o *options) {
+		if _, twice := o.users[u.Name]; twice {
+			o.mistake("WithUser: there are two users of the name %s", u.Name)
+		}
+		o.users[u.Name] = u
+	}
+}
 
 // WithUserCA trusts the authorities for certificates of users, as TrustedUserCAKeys does: a certificate has to name, among
 // its principals, one of the user's (see User.Principals).
@@ -163,24 +211,56 @@ func WithBanner(text string) Option { return func(o *options) { o.banner = text 
 // "/" to the client, and no link, no ".." and no rename leads out. Only regular files are opened. It goes before a Subsystem
 // line of the configuration that names a program, and keeps to the -R, read-only, of one that names internal-sftp.
 //
-// Without this option a configuration that names internal-sftp is obeyed where there is a root other than "/": that is
-// then the folder, and relative paths begin at the user's home. Any other argument of internal-sftp than -R, -e, -f and
-// -l refuses the session.
+// Without this option internal-sftp is served, where a Subsystem line, a ForceCommand or a key's command names it, below the root, and
+// relative paths begin at the user's home. It is refused where the root is "/" and [WithRun] keeps commands from being run
+// for real, as it would let more be done than they. Any other argument of internal-sftp than -R, -e, -f and -l refuses the session.
 func WithSFTP(dir string) Option { return func(o *options) { o.sftp = dir } }
 
 // OnExec runs h for the command, with whatever arguments follow it after a blank, also where the command is forced. Of
 // several commands that fit, the longest counts.
-func OnExec(command string, h Handler) Option { return func(o *options) { o.exec[command] = h } }
+func OnExec(command string, h Handler) Option {
+	return func(o *options) {
+		if command == "" {
+			o.mistake("OnExec: the command is empty")
+		}
+		o.handler("OnExec "+command, h)
+		o.exec[command] = h
+	}
+}
 
 // OnShell runs h for a session without command, unless one is forced.
-func OnShell(h Handler) Option { return func(o *options) { o.shell = h } }
+func OnShell(h Handler) Option {
+	return func(o *options) {
+		o.handler("OnShell", h)
+		o.shell = h
+	}
+}
 
 // OnSubsystem runs h for the subsystem of that name. It goes before a Subsystem line and [WithSFTP], and after a forced command.
-func OnSubsystem(name string, h Handler) Option { return func(o *options) { o.subsystems[name] = h } }
+func OnSubsystem(name string, h Handler) Option {
+	return func(o *options) {
+		if name == "" {
+			o.mistake("OnSubsystem: the name is empty")
+		}
+		o.handler("OnSubsystem "+name, h)
+		o.subsystems[name] = h
+	}
+}
 
 // WithRun runs h for what no other option has a handler for, in the place of [Shell]. Give [NotFound] to run
 // nothing for real.
-func WithRun(h Handler) Option { return func(o *options) { o.run = h } }
+func WithRun(h Handler) Option {
+	return func(o *options) {
+		o.handler("WithRun", h)
+		o.run, o.scripted = h, true
+	}
+}
+
+func (o *options) handler(of string, h Handler) {
+	if h == nil {
+		o.mistake("%s: the Handler is nil", of)
+	}
+}
 
 // WithIdleTimeout ends a connection after d without a byte in either direction, while logging in too; 0 is never. The
 // default is 15 minutes.
@@ -190,29 +270,41 @@ func WithIdleTimeout(d time.Duration) Option { return func(o *options) { o.idle 
 func WithFailureDelay(d time.Duration) Option { return func(o *options) { o.failureDelay = d } }
 
 // WithLog tells f every [Event], from many goroutines at once. f should return soon: the client waits.
-func WithLog(f func(Event)) Option { return func(o *options) { o.logs = append(o.logs, f) } }
+func WithLog(f func(Event)) Option {
+	return func(o *options) {
+		if f == nil {
+			o.mistake("WithLog: the function is nil")
+		}
+		o.logs = append(o.logs, f)
+	}
+}
 
 // WithJSONLog writes every [Event] to w as one line of JSON.
-func WithJSONLog(w io.Writer) Option { return WithLog(jsonLog(w)) }
+func WithJSONLog(w io.Writer) Option {
+	return func(o *options) {
+		if w == nil {
+			o.mistake("WithJSONLog: the writer is nil")
+		}
+		WithLog(jsonLog(w))(o)
+	}
+}
 
 // WithFault has the server misbehave from the start. See [Server.SetFaults].
 func WithFault(faults ...Fault) Option {
-	return func(o *options) { o.faults = append(o.faults, faults...) }
+	return func(o *options) {
+		if err := checkFaults(faults); err != nil {
+			o.mistake("WithFault: %w", err)
+		}
+		o.faults = append(o.faults, faults...)
+	}
 }
 
 // keySource is where authorized keys come from: a file's pattern, or a function.
 type keySource struct {
-	file string
-	read func(user string) ([]byte, error)
+	file   string
+	asUser bool // the file is read with the rights of the user, as those that sshd_config names
+	read   func(user string) ([]byte, error)
 }
 
 // fileKeys is a file, whose path means the same wherever the program goes later.
-func (o *options) fileKeys(path string) keySource {
-	if !filepath.IsAbs(path) && o.root != "/" {
-		path = "/" + path
-	}
-	if absolute, err := filepath.Abs(path); err == nil {
-		path = absolute
-	}
-	return keySource{file: path}
-}
+func (o *options) fileKeys(path string) keySource { return keySource{file: located(o.root, path)} }

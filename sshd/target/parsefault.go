@@ -1,6 +1,7 @@
 package target
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -59,9 +60,38 @@ func parseMoment(text string) (Moment, error) {
 	if m := Moment(text); slices.Contains(moments, m) {
 		return m, nil
 	}
+	return "", fmt.Errorf("%q is not a moment: %s", text, momentNames())
+}
+
+func momentNames() string {
 	var names []string
 	for _, m := range moments {
 		names = append(names, string(m))
 	}
-	return "", fmt.Errorf("%q is not a moment: %s", text, strings.Join(names, ", "))
+	return strings.Join(names, ", ")
+}
+
+// checkFaults finds a fault that is none.
+func checkFaults(faults []Fault) error {
+	for _, f := range faults {
+		if err := f.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f Fault) check() error {
+	switch f.name {
+	case "":
+		return errors.New("no fault: Slow, Silent and the like make one")
+	case faultSlow, faultSilent, faultDisconnect:
+		if _, err := parseMoment(string(f.at)); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+	}
+	if f.delay < 0 {
+		return fmt.Errorf("%s: the time is negative", f)
+	}
+	return nil
 }

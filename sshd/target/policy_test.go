@@ -16,9 +16,10 @@ import (
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 )
 
-// accounts is an /etc/passwd and an /etc/group.
+// accounts is an /etc/passwd and an /etc/group, and the shell of all.
 func accounts(files map[string]string) map[string]string {
 	files["/etc/passwd"] = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n"
+	files["/bin/sh"] = "#!/bin/sh\n"
 	files["/etc/group"] = "root:x:0:\nalice:x:1000:\nbob:x:1001:\nwheel:x:10:alice\n"
 	return files
 }

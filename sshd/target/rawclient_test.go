@@ -123,8 +123,11 @@ func (c *rawClient) takeKeys(secret, hash []byte) error {
 		return err
 	}
 	packet, err := c.read()
-	if err != nil || packet[0] != msgNewKeys {
-		return fmt.Errorf("no SSH_MSG_NEWKEYS: %v", err)
+	if err != nil {
+		return fmt.Errorf("read SSH_MSG_NEWKEYS: %w", err)
+	}
+	if packet[0] != msgNewKeys {
+		return fmt.Errorf("message %d in the place of SSH_MSG_NEWKEYS", packet[0])
 	}
 	derive := func(letter byte) []byte {
 		sum := sha256.Sum256(slices.Concat(secret, hash, []byte{letter}, hash))

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -16,7 +17,7 @@ const acceptPause = 20 * time.Millisecond
 // Serve serves every connection that l accepts until Close, and closes l. The error is never nil; after Close
 // it is ErrClosed.
 func (s *Server) Serve(l net.Listener) error {
-	if !s.track(func() { s.listeners[l] = struct{}{} }) {
+	if !s.track(func() { s.listeners = append(s.listeners, l) }) {
 		_ = l.Close()
 		return ErrClosed
 	}
@@ -25,7 +26,7 @@ func (s *Server) Serve(l net.Listener) error {
 
 // accept serves a listener that is tracked.
 func (s *Server) accept(l net.Listener) error {
-	defer s.untrack(func() { delete(s.listeners, l) })
+	defer s.untrack(func() { s.listeners = slices.DeleteFunc(s.listeners, func(of net.Listener) bool { return of == l }) })
 	defer l.Close()
 	for {
 		conn, err := l.Accept()
@@ -34,13 +35,27 @@ func (s *Server) accept(l net.Listener) error {
 			go func() {
 				_ = s.ServeConn(conn)
 			}()
-		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+		case isOneOf(err, scarcities):
 			s.pause(acceptPause)
-		case errors.Is(err, syscall.ECONNABORTED):
+		case isOneOf(err, mishaps):
 		default:
 			return s.acceptError(l, err)
 		}
 	}
+}
+
+// What accept(2) fails with and a listener survives: the machine is short of something for a while; a single connection was gone, or
+// not wanted by a firewall, before it was fetched.
+var (
+	scarcities = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}
+	mishaps    = []error{
+		syscall.ECONNABORTED, syscall.EINTR, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.ENETDOWN, syscall.ENETUNREACH,
+		syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENONET,
+	}
+)
+
+func isOneOf(err error, of []error) bool {
+	return slices.ContainsFunc(of, func(one error) bool { return errors.Is(err, one) })
 }
 
 // pause waits, but not for longer than until Close.
@@ -55,11 +70,14 @@ func (s *Server) pause(d time.Duration) {
 
 func (s *Server) acceptError(l net.Listener, err error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
 		return ErrClosed
 	}
-	return fmt.Errorf("accept on %s: %w", l.Addr(), err)
+	err = fmt.Errorf("accept on %s: %w", l.Addr(), err)
+	s.tell(Event{Kind: ListenerFailed, Reason: err.Error()})
+	return err
 }
 
 // ServeConn serves one connection to its end and closes it. It returns an error only where nothing was
@@ -87,14 +105,15 @@ func (s *Server) Close() error {
 		s.closed = true
 		close(s.closing)
 	}
-	for l := range s.listeners {
+	for _, l := range s.listeners {
 		_ = l.Close()
 	}
 	for c := range s.conns {
-		c.cut("the server was closed")
+		c.close()
 	}
 	s.mu.Unlock()
 	s.running.Wait()
+	s.record.end()
 	return nil
 }
 
@@ -119,9 +138,14 @@ func (s *Server) untrack(remove func()) {
 // panicked, deferred, keeps a panic in what serves one connection, or a part of it, from ending the others.
 func (c *connection) panicked() {
 	if fault := recover(); fault != nil {
-		c.tell(Event{Kind: Panicked, Reason: fmt.Sprint(fault)})
-		fmt.Fprintf(os.Stderr, "panic in a connection from %s: %v\n%s", c.remote, fault, debug.Stack())
+		c.tellPanic(fault)
 	}
+}
+
+// tellPanic is for who has recovered from a panic, while the stack is still there.
+func (c *connection) tellPanic(fault any) {
+	c.tell(Event{Kind: Panicked, Reason: fmt.Sprint(fault)})
+	fmt.Fprintf(os.Stderr, "panic in a connection from %s: %v\n%s", c.remote, fault, debug.Stack())
 }
 
 // host is the address of one end without its port, in the form that sshd compares: an IPv4 address

@@ -79,7 +79,9 @@ func (c *connection) serveSession(l *login, conn *ssh.ServerConn, offer ssh.NewC
 		return
 	}
 	defer slot.free()
-	c.reach(AtSession)
+	if !c.reach(AtSession) {
+		return
+	}
 	channel, requests, err := offer.Accept()
 	if err != nil {
 		return

@@ -33,7 +33,7 @@ func saying(name string) Handler {
 }
 
 func TestTheLongestCommandThatFitsHasItsHandler(t *testing.T) {
-	s := Start(t, OnExec("git push", saying("push")), OnExec("git", saying("git")), OnExec("", saying("empty")),
+	s := Start(t, OnExec("git push", saying("push")), OnExec("git", saying("git")),
 		OnShell(saying("shell")), OnSubsystem("netconf", saying("netconf")), WithRun(NotFound))
 	for _, test := range []struct {
 		do   func(*dialog) string
@@ -46,7 +46,7 @@ func TestTheLongestCommandThatFitsHasItsHandler(t *testing.T) {
 		{execute("git pushing"), "git: exec \"\" \"git pushing\"\nexit 0"},
 		{execute("gitk"), "stderr: gitk: command not found\nexit 127"},
 		{execute(" git"), "stderr:  git: command not found\nexit 127"},
-		{execute(""), "empty: exec \"\" \"\"\nexit 0"},
+		{execute(""), "stderr: : command not found\nexit 127"},
 		{shell, "shell: shell \"\" \"\"\nexit 0"},
 		{runSubsystem("netconf"), "netconf: subsystem \"netconf\" \"netconf\"\nexit 0"},
 		{runSubsystem("sftp"), "no"},

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"io/fs"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/latchkey-ssh/latchkey/sshd/target/internal/rooted"
 )
@@ -13,10 +15,10 @@ import (
 // internalSFTP is sshd's name for the SFTP server in itself, for Subsystem and ForceCommand.
 const internalSFTP = "internal-sftp"
 
-var errNoFolder = errors.New("internal-sftp is served below a root only, see WithRoot and WithSFTP")
+var errNotForReal = errors.New("internal-sftp would reach all files, where commands are not run for real; it takes a folder of its own, or a root")
 
 // sftpHandler serves SFTP as internal-sftp does when it is given arguments (sftp-server(8)). The folder is that of
-// [WithSFTP]; with a configuration and without that option it is the root, where there is one, and the user begins at home.
+// [WithSFTP]; without that option it is the root, and the user begins at home.
 //
 // An argument that restricts, and is not known here, is an error.
 func (c *connection) sftpHandler(l *login, arguments string) (Handler, error) {
@@ -27,7 +29,11 @@ func (c *connection) sftpHandler(l *login, arguments string) (Handler, error) {
 	if folder.ReadOnly, err = sftpReadOnly(strings.Fields(arguments)); err != nil {
 		return nil, err
 	}
+	folder.Panicked = c.tellPanic
 	return func(ctx context.Context, s *Session) int {
+		if folder.Dir == "/" {
+			folder.Start = s.homeFolder()
+		}
 		if err := rooted.Serve(ctx, s.Stdin, s.Stdout, folder); err != nil {
 			fmt.Fprintln(s.Stderr, err)
 			return 255
@@ -36,15 +42,32 @@ func (c *connection) sftpHandler(l *login, arguments string) (Handler, error) {
 	}, nil
 }
 
+// sftpFolder is what SFTP is served in. All of "/" is no more than what commands have, which are run as the same user; but
+// it is more than what is left where the options run something in their place.
 func (c *connection) sftpFolder(l *login) (rooted.Options, error) {
-	if dir := c.server.options.sftp; dir != "" {
-		return rooted.Options{Dir: dir}, nil
+	o := c.server.options
+	switch {
+	case o.sftp != "":
+		return rooted.Options{Dir: o.sftp}, nil
+	case o.root == "/" && o.scripted:
+		return rooted.Options{}, errNotForReal
 	}
-	root := filepath.Join("/", c.server.options.root)
-	if !c.config.given || root == "/" {
-		return rooted.Options{}, errNoFolder
+	return rooted.Options{Dir: o.root, Start: l.policy.who.Home}, nil
+}
+
+// checkSFTP finds out at once what would fail each session.
+func (o *options) checkSFTP() error {
+	if o.sftp == "" {
+		return nil
 	}
-	return rooted.Options{Dir: root, Start: l.policy.who.Home}, nil
+	info, err := os.Stat(o.sftp)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: o.sftp, Err: syscall.ENOTDIR}
+	}
+	if err != nil {
+		return fmt.Errorf("serve SFTP: %w", err)
+	}
+	return nil
 }
 
 // sftpReadOnly tells whether -R is given. What concerns the log is passed over.

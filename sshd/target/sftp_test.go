@@ -159,11 +159,14 @@ func TestInternalSFTPServesTheRootFromTheUsersHome(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			key, f := newKey(t), &fixture{root: t.TempDir()}
 			for name, content := range accounts(map[string]string{
-				configFile: test.config, "/home/alice/.ssh/authorized_keys": key.Line, "/home/alice/f": "mine",
+				configFile: test.config, "/bin/sh": "", "/home/alice/f": "mine",
 			}) {
 				f.write(t, name, content)
 			}
-			server := Start(t, WithRoot(f.root), WithSSHDConfig(configFile))
+			if err := os.Chmod(filepath.Join(f.root, "bin/sh"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			server := Start(t, WithRoot(f.root), WithSSHDConfig(configFile), WithAuthorizedKeys(key.Line))
 			client, err := sftpClient(t, server, ssh.PublicKeys(key.Signer))
 			if (err == nil) != test.opens {
 				t.Fatalf("opened: %v", err)
@@ -182,6 +185,60 @@ func TestInternalSFTPServesTheRootFromTheUsersHome(t *testing.T) {
 				t.Errorf("mkdir: %v", err)
 			}
 		})
+	}
+}
+
+func TestInternalSFTPWithoutARootBeginsAtHome(t *testing.T) {
+	home := t.TempDir()
+	user := User{Name: "alice", Password: "tulip", Home: home}
+	dir := t.TempDir()
+	for name, test := range map[string]struct {
+		options []Option
+		opens   bool
+		begins  string
+	}{
+		"configured":                  {[]Option{WithSettings("Subsystem sftp internal-sftp")}, true, home},
+		"forced":                      {[]Option{WithSettings("Subsystem sftp internal-sftp", "ForceCommand internal-sftp -R")}, true, home},
+		"in a folder":                 {[]Option{WithSettings("Subsystem sftp internal-sftp"), WithSFTP(dir)}, true, "/"},
+		"where commands are not run":  {[]Option{WithSettings("Subsystem sftp internal-sftp"), WithRun(NotFound)}, false, ""},
+		"where commands are scripted": {[]Option{WithSettings("Subsystem sftp internal-sftp"), OnExec("id", NotFound)}, true, home},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := Start(t, append(test.options, WithUser(user))...)
+			client, err := sftpClient(t, server, ssh.Password("tulip"))
+			if (err == nil) != test.opens {
+				t.Fatalf("opened: %v", err)
+			}
+			if err != nil {
+				refused := said(t, server, "a reason", func(e Event) bool { return e.Kind == Request && e.Verdict == Failed })
+				if !strings.Contains(refused.Reason, "commands are not run for real") {
+					t.Errorf("reason %q", refused.Reason)
+				}
+				return
+			}
+			if begins, err := client.Getwd(); err != nil || begins != test.begins {
+				t.Errorf("begins at %q, %v", begins, err)
+			}
+			if err := client.Mkdir("new " + name); (err == nil) == (name == "forced") {
+				t.Errorf("mkdir: %v", err)
+			}
+		})
+	}
+}
+
+func TestAFolderOfSFTPThatIsNoneIsRefusedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		file:             "serve SFTP: open " + file + ": not a directory",
+		dir + "/missing": "serve SFTP: stat " + dir + "/missing: no such file or directory",
+	} {
+		if _, err := New(WithSFTP(path)); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", path, err, want)
+		}
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 //
 // As with sshd, a session without terminal ends when everything that holds its output has closed it. When the client goes
 // before that, or the server is closed, SIGHUP goes to the process group, and a second later SIGKILL to whatever is left
-// of the session (setsid(2)). What a command that has ended left in the background stays.
+// of the session (setsid(2)); what does not even die of that is not waited for. What a command that has ended left in the
+// background stays.
 func Shell(ctx context.Context, s *Session) int {
 	p, err := startProcess(s)
 	if err != nil {

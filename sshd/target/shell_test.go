@@ -158,7 +158,8 @@ func TestNoFileOfTheUserIsRun(t *testing.T) {
 
 func TestAShellThatCannotBeRunIsToldToTheUser(t *testing.T) {
 	f := serve(t, map[string]string{
-		configFile: "", "/etc/group": "", "/etc/passwd": "alice:x:1000:1000::/nowhere:/no/such/shell\n",
+		configFile: "", "/etc/group": "", "/etc/passwd": "alice:x:1000:1000::/nowhere:/bin/only-below-the-root\n",
+		"/bin/only-below-the-root": "#!/bin/sh\n",
 	}, configured()...)
 	client, err := f.login("alice", ssh.Password("tulip"))
 	if err != nil {
@@ -166,7 +167,7 @@ func TestAShellThatCannotBeRunIsToldToTheUser(t *testing.T) {
 	}
 	defer client.Close()
 	want := "stderr: Could not chdir to home directory " + f.root + "/nowhere: no such file or directory\n" +
-		"/no/such/shell: no such file or directory\nexit 1"
+		"/bin/only-below-the-root: no such file or directory\nexit 1"
 	if diff := cmp.Diff(want, execute("x")(newDialog(t, client))); diff != "" {
 		t.Error(diff)
 	}

@@ -2,11 +2,14 @@ package target
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +38,7 @@ func Start(t TB, opts ...Option) *Server {
 		t.Fatalf("start an SSH server: %v", err)
 	}
 	t.Cleanup(func() {
-		_ = s.Close()
+		closeFor(t, s, closeNotice)
 		if !t.Failed() {
 			return
 		}
@@ -46,13 +49,55 @@ func Start(t TB, opts ...Option) *Server {
 	return s
 }
 
-// Listen listens on a TCP address, host:port, and serves what connects until [Server.Close].
+// closeNotice is how long the end of a server may take before its test is told what it waits for.
+const closeNotice = 5 * time.Second
+
+// closeFor closes s, and tells a test that waits for it whose handlers do not return.
+func closeFor(t TB, s *Server, notice time.Duration) {
+	t.Helper()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = s.Close()
+	}()
+	for timer := time.NewTimer(notice); ; {
+		select {
+		case <-closed:
+			timer.Stop()
+			return
+		case <-timer.C:
+			if left := s.unfinished(); len(left) > 0 {
+				t.Logf("the SSH server waits for handlers that do not return although their context has ended: %s", strings.Join(left, "; "))
+			}
+		}
+	}
+}
+
+// unfinished are the sessions whose handlers still run.
+func (s *Server) unfinished() []string {
+	s.mu.Lock()
+	conns := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	var left []string
+	for _, c := range conns {
+		c.mu.Lock()
+		for of := range c.programs {
+			left = append(left, fmt.Sprintf("%s's %s %q", of.User, of.Request, cmp.Or(of.Command, of.Subsystem)))
+		}
+		c.mu.Unlock()
+	}
+	slices.Sort(left)
+	return left
+}
+
+// Listen listens on a TCP address, host:port, and serves what connects until [Server.Close]. Should that come to an end before, an
+// [Event] of kind [ListenerFailed] tells why.
 func (s *Server) Listen(address string) (net.Addr, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	if !s.track(func() { s.listeners[l] = struct{}{} }) {
+	if !s.track(func() { s.listeners = append(s.listeners, l) }) {
 		_ = l.Close()
 		return nil, ErrClosed
 	}
@@ -60,16 +105,16 @@ func (s *Server) Listen(address string) (net.Addr, error) {
 	return l.Addr(), nil
 }
 
-// KnownHosts is a line for known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) for each host key of the server, at the
-// address of [Server.Addr]; nothing where there is no listener.
+// KnownHosts is a line for known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) for each listener, the first one first, and each host
+// key of the server; nothing where there is no listener.
 func (s *Server) KnownHosts() string {
-	address := s.Addr()
-	if address == nil {
-		return ""
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var lines strings.Builder
-	for _, key := range s.ssh.HostSigners {
-		fmt.Fprintln(&lines, knownhosts.Line([]string{address.String()}, key.PublicKey()))
+	for _, l := range s.listeners {
+		for _, key := range s.ssh.HostSigners {
+			fmt.Fprintln(&lines, knownhosts.Line([]string{l.Addr().String()}, key.PublicKey()))
+		}
 	}
 	return lines.String()
 }

@@ -101,16 +101,14 @@ func TestWriteSSHConfigIsAllThatSshNeeds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := Start(t, options...)
 			home, dir := t.TempDir(), filepath.Join(t.TempDir(), "of 100%d", "ssh")
-			for range 2 { // what is there from before is no hindrance
-				config, err := s.WriteSSHConfig(dir)
-				if err != nil {
-					t.Fatal(err)
-				}
-				cmd := exec.Command(program, "-F", config, "any-name", "echo in")
-				cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + home}
-				if out, err := cmd.CombinedOutput(); err != nil || string(out) != in {
-					t.Fatalf("%v: %s", err, out)
-				}
+			config, err := s.WriteSSHConfig(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(program, "-F", config, "any-name", "echo in")
+			cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + home}
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != in {
+				t.Fatalf("%v: %s", err, out)
 			}
 			if left, err := os.ReadDir(home); err != nil || len(left) > 0 {
 				t.Errorf("in the home: %v, %v", left, err)

@@ -43,7 +43,9 @@ type program struct {
 
 // begin settles what the session runs: what was asked for, unless a command is forced.
 func (s *sessionChannel) begin(asked program) error {
-	s.reach(AtCommand)
+	if !s.reach(AtCommand) {
+		return errStopped
+	}
 	command, forced := s.login.forcedCommand()
 	if forced {
 		handler, err := s.forcedHandler(asked.request, command)

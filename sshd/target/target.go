@@ -9,6 +9,8 @@ import (
 
 	glssh "github.com/gliderlabs/ssh"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
 // Server is an SSH server. Its methods may be called from several goroutines.
@@ -27,14 +29,14 @@ type Server struct {
 
 	mu        sync.Mutex
 	closed    bool
-	listeners map[net.Listener]struct{}
+	listeners []net.Listener // in the order in which they were opened
 	conns     map[*connection]struct{}
 	faults    []Fault
 	clientKey ssh.Signer
 	clientPEM []byte
 }
 
-// ErrClosed is what Serve and ServeConn return after Close.
+// ErrClosed is what Serve, ServeConn and Listen return after Close, and WaitFor where nothing more can come.
 var ErrClosed = errors.New("the SSH server is closed")
 
 // New returns a server that is ready to serve. An error names the file, and the line where there is one.
@@ -42,12 +44,14 @@ var ErrClosed = errors.New("the SSH server is closed")
 // Without any way to log in among the options, a key is made that lets in as any user: [Server.ClientKey].
 func New(opts ...Option) (*Server, error) {
 	s := &Server{
-		options:   newOptions(opts),
-		listeners: map[net.Listener]struct{}{},
-		conns:     map[*connection]struct{}{},
-		closing:   make(chan struct{}),
+		options: newOptions(opts),
+		conns:   map[*connection]struct{}{},
+		closing: make(chan struct{}),
 	}
 	if err := s.options.check(); err != nil {
+		return nil, err
+	}
+	if err := s.options.checkSFTP(); err != nil {
 		return nil, err
 	}
 	s.faults = s.options.faults
@@ -86,6 +90,11 @@ func (s *Server) obey(config *Config) (err error) {
 	if config.hostKeys, err = config.algorithms.usable(s.ssh.HostSigners); err != nil {
 		return err
 	}
+	if len(config.text.Blocks) == 0 {
+		if config.setForAll, err = s.setFor(config, sshd.Connection{}); err != nil {
+			return err
+		}
+	}
 	s.config.Store(config)
 	return nil
 }
@@ -93,22 +102,21 @@ func (s *Server) obey(config *Config) (err error) {
 // HostKey is the public key by which the server proves itself; of several, the first.
 func (s *Server) HostKey() ssh.PublicKey { return s.ssh.HostSigners[0].PublicKey() }
 
-// Addr is the address of a listener that is being served, nil when there is none.
+// Addr is the address of the listener that was opened first, of those that are still served; nil when there is none.
 func (s *Server) Addr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for l := range s.listeners {
-		return l.Addr()
+	if len(s.listeners) == 0 {
+		return nil
 	}
-	return nil
+	return s.listeners[0].Addr()
 }
 
 // newSSH sets up the library so that nothing it does by default for authentication, sessions or forwarding can be
 // reached. With no handler of its own set it turns on the method "none", which is refused in [connection.none].
 func (s *Server) newSSH(keys []ssh.Signer) *glssh.Server {
 	server := &glssh.Server{
-		Version:     "latchkey",
-		IdleTimeout: s.options.idle,
+		Version: "latchkey",
 		ChannelHandlers: map[string]glssh.ChannelHandler{
 			"session":                        onChannel(unlessNoMore((*connection).serveSession)),
 			"direct-tcpip":                   onChannel((*connection).serveDirectTCPIP),
@@ -124,7 +132,7 @@ func (s *Server) newSSH(keys []ssh.Signer) *glssh.Server {
 		},
 		SubsystemHandlers: map[string]glssh.SubsystemHandler{},
 	}
-	for _, key := range keys {
+	for _, key := range firstOfEachType(keys) {
 		server.AddHostKey(key)
 	}
 	return server

@@ -64,15 +64,26 @@ func (f *fixture) write(t *testing.T, name, content string) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(content), modeOf(name)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// modeOf is such that every account can read its own files, and run its shell.
+func modeOf(name string) os.FileMode {
+	switch {
+	case strings.HasPrefix(name, "/bin/"):
+		return 0o755
+	case strings.Contains(name, "host_key"):
+		return 0o600
+	}
+	return 0o644
 }
 
 func (f *fixture) log(a Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if a.Kind == Auth {
+	if a.Kind == Auth && a.Method != "none" {
 		f.attempts = append(f.attempts, a)
 	}
 }
@@ -281,7 +292,7 @@ func TestEveryAttemptIsLogged(t *testing.T) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, a := range f.attempts {
-		line := a.String()
+		_, line, _ := strings.Cut(a.String(), " ") // without the time
 		if strings.Contains(line, "guess") {
 			t.Error("a password is in the log")
 		}
@@ -289,10 +300,10 @@ func TestEveryAttemptIsLogged(t *testing.T) {
 		got = append(got, strings.ReplaceAll(line, ssh.FingerprintSHA256(other.Signer.PublicKey()), "OTHER"))
 	}
 	want := []string{
-		`connection 1 from 127.0.0.1: auth user="alice" method="publickey" key="OTHER" verdict="failed" reason="no line of authorized_keys has the key"`,
-		`connection 1 from 127.0.0.1: auth user="alice" method="publickey" key="KEY" verdict="postponed"`,
-		`connection 1 from 127.0.0.1: auth user="alice" method="publickey" key="KEY" verdict="accepted"`,
-		`connection 2 from 127.0.0.1: auth user="alice" method="password" verdict="failed" reason="wrong password"`,
+		`connection 1 from 127.0.0.1: auth client="SSH-2.0-Go" user="alice" method="publickey" key="OTHER" verdict="failed" reason="no line of authorized_keys has the key"`,
+		`connection 1 from 127.0.0.1: auth client="SSH-2.0-Go" user="alice" method="publickey" key="KEY" verdict="postponed"`,
+		`connection 1 from 127.0.0.1: auth client="SSH-2.0-Go" user="alice" method="publickey" key="KEY" verdict="accepted"`,
+		`connection 2 from 127.0.0.1: auth client="SSH-2.0-Go" user="alice" method="password" verdict="failed" reason="wrong password"`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("log:\n%s", strings.Join(got, "\n"))

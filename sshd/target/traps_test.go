@@ -36,7 +36,7 @@ func TestNoneNeverLogsIn(t *testing.T) {
 		"another list for some": {options: []Option{WithSSHDConfig(configFile)}, config: "Match User alice\nPasswordAuthentication no\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := serve(t, map[string]string{configFile: test.config}, test.options...)
+			f := serve(t, accounts(map[string]string{configFile: test.config}), test.options...)
 			if f.admits(t, "alice") || f.admits(t, "alice", ssh.Password(""), answering("")) {
 				t.Error("logged in without a proof")
 			}
@@ -139,7 +139,7 @@ func TestASilentConnectionIsCut(t *testing.T) {
 }
 
 func TestALoginOutlivesTheTimeForLoggingIn(t *testing.T) {
-	f := serve(t, map[string]string{configFile: "LoginGraceTime 1\n"},
+	f := serve(t, accounts(map[string]string{configFile: "LoginGraceTime 1\n"}),
 		WithSSHDConfig(configFile), WithUser(User{Name: "alice", Password: "tulip"}))
 	client, err := f.login("alice", ssh.Password("tulip"))
 	if err != nil {
@@ -152,7 +152,7 @@ func TestALoginOutlivesTheTimeForLoggingIn(t *testing.T) {
 }
 
 func TestTooManyTriesEndTheConnection(t *testing.T) {
-	f := serve(t, map[string]string{configFile: "MaxAuthTries 2\n"},
+	f := serve(t, accounts(map[string]string{configFile: "MaxAuthTries 2\n"}),
 		WithSSHDConfig(configFile), WithUser(User{Name: "alice", Password: "tulip"}))
 	tries := 0
 	guess := ssh.RetryableAuthMethod(ssh.PasswordCallback(func() (string, error) {
