@@ -18,8 +18,8 @@ func TestAFaultStrikes(t *testing.T) {
 	}
 }
 
-func TestTheBannerIsShown(t *testing.T) {
-	r := start(t, "--banner", "no trespassing\n")
+func TestTheBannerIsShownAsALine(t *testing.T) {
+	r := start(t, "--banner", "no trespassing")
 	var shown string
 	client, err := ssh.Dial("tcp", r.Address, &ssh.ClientConfig{
 		User: r.User, Auth: []ssh.AuthMethod{r.madeKey(t)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(),

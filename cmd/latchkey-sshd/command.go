@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,8 +22,8 @@ const (
 
 // program is one run of the command.
 type program struct {
-	stdin          *os.File
-	stdout, stderr io.Writer
+	stdin, stdout *os.File
+	stderr        *logQueue
 
 	foreground, inetd, test, show bool
 	config, port                  string
@@ -36,6 +36,9 @@ type program struct {
 	behaviour []target.Option
 	record    string
 
+	recordLines *logQueue // nil without a record
+	recorded    *watched  // where they are written
+
 	lifetime time.Duration
 	untilEOF bool
 	writeTo  string
@@ -44,21 +47,25 @@ type program struct {
 // errUsage marks an error in how the program was called.
 var errUsage = errors.New("wrong usage")
 
-func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+func run(args []string, stdin, stdout, stderr *os.File) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: newLogQueue(stderr, lostLine)}
+	defer p.stderr.flush()
 	cmd := p.command()
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
+	cmd.SetErr(p.stderr)
 	err := cmd.Execute()
+	if incomplete := p.endRecord(); err == nil {
+		err = incomplete
+	}
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(stderr, "latchkey-sshd: %v\nRun latchkey-sshd --help for the options.\n", err)
+		fmt.Fprintf(p.stderr, "latchkey-sshd: %v\nRun latchkey-sshd --help for the options.\n", err)
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "latchkey-sshd: %v\n", err)
+	fmt.Fprintf(p.stderr, "latchkey-sshd: %v\n", err)
 	return exitFailed
 }
 
@@ -72,7 +79,11 @@ who may log in as OpenSSH's sshd does, and runs commands as the user that it run
 It listens on a free port of 127.0.0.1 and prints one line of JSON when it does, with all that is needed to log in:
 address, host key, user, and, where no option says who may log in, the private key of a key pair made for this run.
 
-With -D, -i, -t or -T it stands in sshd's place: sshd's defaults hold, and the Port and ListenAddress of -f.
+With -D, -i, -t or -T it stands in sshd's place: sshd's defaults hold, and the Port and ListenAddress of -f. Without -f no
+configuration is read, /etc/ssh/sshd_config neither.
+
+A relative path is below the working folder; where --root is another than "/", -f, -h, --authorized-keys and the paths of
+the configuration are below that. scp and sftp need --sftp; scp -O, which runs a command, does without.
 
 SIGHUP reads the configuration again; SIGTERM and SIGINT end it, a second one at once.
 Exit codes: 0 done, 64 wrong usage, 255 anything else.`,
@@ -96,7 +107,8 @@ Exit codes: 0 done, 64 wrong usage, 255 anything else.`,
 	return cmd
 }
 
-const examples = `  # a server for ten minutes at most, and a command on it
+const examples = `  # a server for ten minutes at most, and a command on it; the line that is printed holds a private key
+  umask 077
   latchkey-sshd --write-config ./target --for 10m > ./said &
   until [ -s ./said ]; do sleep 0.1; done
   ssh -F ./target/config target id
@@ -104,6 +116,9 @@ const examples = `  # a server for ten minutes at most, and a command on it
   # two steps to log in; one command that is not run for real, and no other; what happened, as JSON lines
   latchkey-sshd --user ada --authorized-keys ./id.pub --generate-password --methods ada=publickey,password \
     --exec 'deploy=echo deployed' --no-commands --record ./record.jsonl
+
+  # a folder for scp and sftp
+  latchkey-sshd --sftp ./files --no-commands
 
   # a server that is slow to answer
   latchkey-sshd --fault slow:auth:2s
@@ -116,14 +131,17 @@ const examples = `  # a server for ten minutes at most, and a command on it
 
 func (p *program) runE(*cobra.Command, []string) error {
 	listens := !p.inetd && !p.test && !p.show
+	var err error
+	if p.root, err = filepath.Abs(p.root); err != nil {
+		return err
+	}
 	switch {
 	case p.connection != "" && !p.show:
 		return fmt.Errorf("%w: -C is for -T", errUsage)
 	case !listens && (p.lifetime != 0 || p.untilEOF || p.writeTo != ""):
 		return fmt.Errorf("%w: --for, --until-eof and --write-config are for a server that listens", errUsage)
 	case p.test && !p.show:
-		_, _, err := p.server()
-		return err
+		return p.checkConfig()
 	case p.show:
 		return p.showConfig()
 	case p.inetd:

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +27,7 @@ func document(t *testing.T, path string) string {
 }
 
 func TestEveryOptionIsInTheManPage(t *testing.T) {
-	p := &program{stdout: io.Discard, stderr: io.Discard}
+	p := &program{}
 	page := document(t, documents[0])
 	options := regexp.MustCompile(`(?m)^ +(?:(-[A-Za-z]), )?-(-[a-z-]+)`).FindAllStringSubmatch(p.command().Flags().FlagUsages(), -1)
 	if len(options) < 20 {

@@ -28,13 +28,13 @@ func (p *program) flags(cmd *cobra.Command) {
 func (p *program) sshdFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVarP(&p.foreground, "foreground", "D", false, "listen in sshd's place (in the foreground, as always)")
-	f.BoolVarP(&p.inetd, "inetd", "i", false, "serve the one connection that standard input is")
+	f.BoolVarP(&p.inetd, "inetd", "i", false, "serve the one connection that standard input is, or the pipes that it and standard output are")
 	f.BoolVarP(&p.test, "test", "t", false, "check the configuration and the host keys only")
 	f.BoolVarP(&p.show, "show", "T", false, "show the effective configuration, as sshd -T does")
 	f.BoolVarP(&p.logToStderr, "stderr", "e", false, "log what happens to standard error")
-	f.StringVarP(&p.config, "config", "f", "", "sshd_config `file` to obey")
+	f.StringVarP(&p.config, "config", "f", "", "sshd_config `file` to obey; without it none is read")
 	f.StringVarP(&p.port, "port", "p", "", "`port` to listen on; 0 for a free one")
-	f.StringArrayVarP(&p.hostKeys, "host-key", "h", nil, "host key `file`, in the place of those configured; may be given several times")
+	f.StringArrayVarP(&p.hostKeys, "host-key", "h", nil, "host key `file`, before those configured; the first of a type counts; may be given several times")
 	f.StringArrayVarP(&p.lines, "option", "o", nil, "sshd_config `line` that comes before the file's, such as MaxAuthTries=3; may be given several times")
 	f.StringVarP(&p.connection, "connection", "C", "", "for -T: the `client`, as user=…,host=…,addr=…,laddr=…,lport=…[,rdomain=…]")
 	f.StringVar(&p.root, "root", "/", "`folder` below which the configuration, its paths and /etc/passwd are")
@@ -46,7 +46,13 @@ func (p *program) sshdFlags(cmd *cobra.Command) {
 // loginFlags say who may log in.
 func (p *program) loginFlags(cmd *cobra.Command) {
 	f, l := cmd.Flags(), &p.logins
-	f.StringArrayVar(&l.names, "user", nil, "`name` of one who may log in, and nobody else may; may be given several times")
+	f.Func("user", "`name` of one who may log in, and nobody else may; may be given several times", func(name string) error {
+		if name == "" {
+			return errors.New("a user has a name")
+		}
+		l.names = append(l.names, name)
+		return nil
+	})
 	f.StringArrayVar(&l.keyFiles, "authorized-keys", nil, "authorized_keys `file` whose keys let in, read at each attempt; may be given several times")
 	f.StringArrayVar(&l.authorities, "user-ca", nil, "`file` of public keys whose certificates let in; may be given several times")
 	f.StringVar(&l.passwordFile, "password-file", "", "`file` of user:password lines, readable by its owner only")
@@ -70,11 +76,17 @@ func (p *program) behaviourFlags(cmd *cobra.Command) {
 		add(target.WithRun(target.NotFound))
 		return nil
 	})
-	f.Func("sftp", "serve SFTP in that `folder`, and in nothing outside of it", func(dir string) error {
+	f.Func("sftp", "serve SFTP, which scp speaks too, in that `folder`, and in nothing outside of it", func(dir string) error {
+		if dir == "" {
+			return errors.New("no folder is named")
+		}
 		add(target.WithSFTP(dir))
 		return nil
 	})
 	f.Func("banner", "`text` that is shown before the login", func(text string) error {
+		if text != "" && !strings.HasSuffix(text, "\n") {
+			text += "\n" // else what a client says next begins in the middle of its line
+		}
 		add(target.WithBanner(text))
 		return nil
 	})
@@ -88,7 +100,7 @@ func (p *program) behaviourFlags(cmd *cobra.Command) {
 		add(target.WithFault(fault))
 		return err
 	})
-	f.StringVar(&p.record, "record", "", "add what happens to that `file`, as JSON lines; - is standard error")
+	f.StringVar(&p.record, "record", "", "add what happens to that `file`, as JSON lines; a pipe must have a reader; - is standard error")
 	_ = cmd.MarkFlagDirname("sftp")
 	_ = cmd.MarkFlagFilename("record")
 }
@@ -96,8 +108,13 @@ func (p *program) behaviourFlags(cmd *cobra.Command) {
 // lifeFlags say how long it lives, and how it says where it is.
 func (p *program) lifeFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&p.writeTo, "write-config", "", "write known_hosts, the key and a config to that `folder`: then ssh -F FOLDER/config NAME logs in")
-	f.DurationVar(&p.lifetime, "for", 0, "end after that `duration`")
+	f.StringVar(&p.writeTo, "write-config", "", "write known_hosts, id_ed25519 and config, none of which may be there, to that `folder`, until the end: then ssh -F FOLDER/config NAME logs in")
+	f.Func("for", "end after that `duration`", func(text string) (err error) {
+		if p.lifetime, err = time.ParseDuration(text); err == nil && p.lifetime <= 0 {
+			err = errors.New("want more than nothing")
+		}
+		return err
+	})
 	f.BoolVar(&p.untilEOF, "until-eof", false, "end when standard input does: with whoever has started it")
 	_ = cmd.MarkFlagDirname("write-config")
 }
@@ -122,14 +139,14 @@ func scripted(text string) (target.Option, error) {
 
 // settings are the -o lines and those that other options stand for.
 func (p *program) settings() []string {
-	lines := p.lines
-	for _, file := range p.hostKeys {
-		lines = append([]string{"HostKey " + quoted(file)}, lines...)
-	}
+	var lines []string
 	if p.port != "" {
-		lines = append([]string{"Port " + quoted(p.port)}, lines...)
+		lines = append(lines, "Port "+quoted(p.port))
 	}
-	return lines
+	for _, file := range p.hostKeys {
+		lines = append(lines, "HostKey "+quoted(file))
+	}
+	return append(lines, p.lines...)
 }
 
 func quoted(word string) string { return fmt.Sprintf("\"%s\"", word) }

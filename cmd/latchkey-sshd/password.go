@@ -36,5 +36,8 @@ func readPasswords(path string) ([]secret, error) {
 		}
 		passwords = append(passwords, secret{user, password})
 	}
+	if len(passwords) == 0 {
+		return nil, fmt.Errorf("read passwords: %s has none", path)
+	}
 	return passwords, nil
 }

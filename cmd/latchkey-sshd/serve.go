@@ -17,16 +17,16 @@ import (
 	"github.com/latchkey-ssh/latchkey/sshd/target"
 )
 
-// serveStdin serves the connection that standard input is, as sshd -i does.
+// serveStdin serves the connection that standard input is, or it and standard output, as sshd -i does.
 func (p *program) serveStdin() error {
 	server, _, err := p.server()
 	if err != nil {
 		return err
 	}
 	defer server.Close()
-	conn, err := net.FileConn(p.stdin)
+	conn, err := stdinConn(p.stdin, p.stdout)
 	if err != nil {
-		return fmt.Errorf("standard input is not a connection: %w", err)
+		return err
 	}
 	return server.ServeConn(conn)
 }
@@ -49,9 +49,14 @@ func (p *program) listen() error {
 	if err != nil {
 		return err
 	}
-	sshConfig, err := p.writeConfig(server)
-	if err != nil {
-		return err
+	sshConfig := ""
+	if p.writeTo != "" {
+		files, config, err := writeClientFiles(server, p.writeTo)
+		defer files.remove()
+		if err != nil {
+			return err
+		}
+		sshConfig = config
 	}
 	pid := pidFile(p.root, config["pidfile"])
 	if err := pid.write(); err != nil {
@@ -62,6 +67,23 @@ func (p *program) listen() error {
 		return err
 	}
 	return p.await(server, pid, signals)
+}
+
+// checkConfig finds what would keep the program from listening, but for ports that are taken.
+func (p *program) checkConfig() error {
+	if _, _, err := p.server(); err != nil {
+		return err
+	}
+	config, err := p.listenConfig()
+	if err != nil {
+		return err
+	}
+	for _, address := range addresses(config) {
+		if _, err := net.ResolveTCPAddr("tcp", address); err != nil {
+			return fmt.Errorf("listen on %s: %w", address, err)
+		}
+	}
+	return nil
 }
 
 // listenConfig is what holds for the listener, which no Match block can change. A configuration whose place
@@ -124,13 +146,6 @@ func portHint(err error) error {
 		return fmt.Errorf("%w: ports below 1024 are root's; -p 0 takes a free one", err)
 	}
 	return err
-}
-
-func (p *program) writeConfig(server *target.Server) (string, error) {
-	if p.writeTo == "" {
-		return "", nil
-	}
-	return server.WriteSSHConfig(p.writeTo)
 }
 
 // await obeys signals. A configuration that cannot be read ends the program, as it ends sshd.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/latchkey-ssh/latchkey/sshd/target"
 )
@@ -31,6 +29,7 @@ func (p *program) server() (*target.Server, []account, error) {
 	}
 	options := append(logins, target.WithRoot(p.root), target.WithSSHDConfig(p.sshdConfig()), target.WithSettings(p.settings()...))
 	options = append(options, p.behaviour...)
+	options = append(options, target.WithLog(new(quiet).told))
 	if p.logToStderr {
 		options = append(options, target.WithLog(func(e target.Event) { fmt.Fprintln(p.stderr, e) }))
 	}
@@ -39,20 +38,10 @@ func (p *program) server() (*target.Server, []account, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		options = append(options, target.WithJSONLog(record))
+		p.recorded = &watched{name: p.record, to: record, warn: p.stderr}
+		p.recordLines = newLogQueue(p.recorded, lostEvent)
+		options = append(options, target.WithJSONLog(p.recordLines))
 	}
 	server, err := target.New(options...)
 	return server, accounts, err
-}
-
-// openRecord opens the file for the record, which is born for its owner alone: commands are in it. It is closed with the program.
-func (p *program) openRecord() (io.Writer, error) {
-	if p.record == "-" {
-		return p.stderr, nil
-	}
-	file, err := os.OpenFile(p.record, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("--record: %w", err)
-	}
-	return file, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,6 +20,9 @@ func (p *program) showConfig() error {
 	config, err := target.LoadConfig(p.root, p.sshdConfig(), p.settings()...)
 	if err != nil {
 		return err
+	}
+	if conn.LPort == 0 && config.HasCriterion("LocalPort") {
+		return errors.New("'Match LocalPort' in configuration but 'lport' not in connection test specification")
 	}
 	values, err := config.Effective(conn)
 	if err != nil {

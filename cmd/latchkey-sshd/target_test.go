@@ -43,8 +43,17 @@ func start(t *testing.T, args ...string) *running {
 
 func begin(t *testing.T, cmd *exec.Cmd) *running {
 	t.Helper()
+	return beginWith(t, cmd, nil)
+}
+
+// beginWith is the same with a standard error of the caller's, if that is one.
+func beginWith(t *testing.T, cmd *exec.Cmd, stderr *os.File) *running {
+	t.Helper()
 	r := &running{cmd: cmd}
 	r.cmd.Stderr = &r.stderr
+	if stderr != nil {
+		r.cmd.Stderr = stderr
+	}
 	stdin, err := r.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
