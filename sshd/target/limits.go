@@ -130,6 +130,14 @@ func checkTimeOrNone(value string) error {
 	return err
 }
 
+// checkAuthTries refuses 0, with which sshd lets nobody in: not even who needs one attempt.
+func checkAuthTries(value string) error {
+	if n, err := strconv.Atoi(value); err != nil || n < 1 {
+		return fmt.Errorf("MaxAuthTries %s: expected 1 or more", value)
+	}
+	return nil
+}
+
 // duration is a value that is a time; 0 for none.
 func (p *policy) duration(keyword string) time.Duration {
 	value := p.value(keyword)

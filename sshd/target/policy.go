@@ -142,7 +142,6 @@ func (p *policy) sets(keyword string) bool {
 	return value != "" && !strings.EqualFold(value, "none")
 }
 
-// maxAuthTries is at least one: sshd's 0 lets nobody in whose client asks first what is offered.
 func (p *policy) maxAuthTries() int { return p.number("maxauthtries", 1) }
 
 // number is a value that is a count; the default serves for what is none.
@@ -254,8 +253,8 @@ func (p *policy) admitsUser() error {
 	if !p.known {
 		return errNoUser
 	}
-	if problem := p.who.ShellProblem(p.root); problem != nil && p.who.Shell != "" {
-		return errors.New(problem.Detail)
+	if err := p.refusedForShell(); err != nil {
+		return err
 	}
 	if p.is("refuseconnection") {
 		return errors.New("RefuseConnection is yes")
@@ -271,6 +270,17 @@ func (p *policy) admitsUser() error {
 	}
 	if p.args("allowgroups") != nil && !p.lists("allowgroups", p.matchesGroup) {
 		return errors.New("no group is listed in AllowGroups")
+	}
+	return nil
+}
+
+// refusedForShell asks for the shell of who has one: not where there are no accounts.
+func (p *policy) refusedForShell() error {
+	if p.who.Shell == "" {
+		return nil
+	}
+	if problem := p.who.ShellProblem(p.root); problem != nil {
+		return errors.New(problem.Detail)
 	}
 	return nil
 }

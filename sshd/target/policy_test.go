@@ -321,6 +321,7 @@ func TestAConfigurationThatCannotBeHonouredIsRefused(t *testing.T) {
 		{"Port 22\nNoSuchKeyword yes", ":2: unknown keyword nosuchkeyword"},
 		{"PasswordAuthentication maybe", ":1: passwordauthentication maybe: expected one of yes, no"},
 		{"Port ssh", ":1: port ssh: expected a number"},
+		{"MaxAuthTries 0", ":1: MaxAuthTries 0: expected 1 or more"},
 		{"PubkeyAuthOptions verify-required", ":1: pubkeyauthoptions is not supported"},
 		{"PubkeyAcceptedAlgorithms ssh-ed2519", `:1: PubkeyAcceptedAlgorithms: unknown algorithm "ssh-ed2519"`},
 		{"CASignatureAlgorithms ssh-ed25519-cert-v01@openssh.com", ":1: CASignatureAlgorithms: unknown algorithm"},

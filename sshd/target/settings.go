@@ -28,7 +28,7 @@ var settings = []setting{
 	{keyword: "listenaddress", value: "127.0.0.1", global: true},
 	{keyword: "usepam", value: "no", words: yesNo, global: true},
 	{keyword: "logingracetime", value: "120", global: true, check: checked(parseTime)},
-	{keyword: "maxauthtries", value: "6", number: true},
+	{keyword: "maxauthtries", value: "6", number: true, check: checkAuthTries},
 	{keyword: "maxsessions", value: "10", number: true},
 	{keyword: "maxstartups", value: "10:30:100", global: true, check: checked(parseMaxStartups)},
 	{keyword: "clientaliveinterval", value: "0", check: checked(parseTime)},
