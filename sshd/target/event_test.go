@@ -8,6 +8,9 @@ func TestTheLatestEventsAreRemembered(t *testing.T) {
 	seen := 0
 	for number := range uint64(all) {
 		r.add(Event{Connection: number})
+		if n := len(r.events); n < min(int(number)+1, maxEvents) || n > maxEvents+moreEvents {
+			t.Fatalf("after event %d: %d are remembered", number, n)
+		}
 		if number%(moreEvents/2) != 0 {
 			continue
 		}
@@ -17,10 +20,7 @@ func TestTheLatestEventsAreRemembered(t *testing.T) {
 		}
 		seen = total
 	}
-	events, total, _ := r.from(0)
-	if total != all || len(events) < maxEvents || len(events) > maxEvents+moreEvents {
-		t.Fatalf("%d of %d events are remembered", len(events), total)
-	}
+	events, _, _ := r.from(0)
 	for i, e := range events {
 		if want := uint64(all - len(events) + i); e.Connection != want {
 			t.Fatalf("event %d is number %d, want %d", i, e.Connection, want)

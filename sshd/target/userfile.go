@@ -38,32 +38,33 @@ func (p *policy) readWith(path string, do func(read func() error) error) ([]byte
 		return nil, err
 	}
 	defer dir.close()
+	strict := p.is("strictmodes")
 	var file openedFile
-	if err := do(func() (err error) { file, err = dir.read(name); return err }); err != nil {
+	if err := do(func() (err error) { file, err = dir.read(name, strict); return err }); err != nil {
 		return nil, err
 	}
-	if p.is("strictmodes") {
+	if strict {
 		err = p.strict(dir, file)
 	}
 	return file.data, err
 }
 
-// openedFile is what there was to know of a file while it was open.
+// openedFile is what there was to know of a file while it was open; only its data where nothing else is asked for.
 type openedFile struct {
 	data []byte
 	path string // without links; the last part of it is wrong where the file was replaced meanwhile
 	info unix.Stat_t
 }
 
-func (f folder) read(name string) (openedFile, error) {
+func (f folder) read(name string, placed bool) (openedFile, error) {
 	fd, err := f.open(name, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return openedFile{}, err
 	}
 	defer unix.Close(fd)
 	var file openedFile
-	if file.data, err = readOpen(fd, name, maxKeysFile); err != nil {
-		return openedFile{}, err
+	if file.data, err = readOpen(fd, name, maxKeysFile); err != nil || !placed {
+		return file, err
 	}
 	if file.path, err = pathOf(fd); err != nil {
 		return openedFile{}, err
