@@ -119,7 +119,7 @@ func (c *connection) openAgent(client ssh.Conn, gone <-chan struct{}) ssh.Channe
 		return nil
 	}
 	answer := make(chan ssh.Channel)
-	c.server.run(func() { c.askForAgent(client, answer, gone) }, func() { close(answer) })
+	c.run(func() { c.askForAgent(client, answer, gone) }, func() { close(answer) })
 	select {
 	case agent := <-answer:
 		return agent

@@ -62,7 +62,7 @@ func (v variables) size() (bytes int) {
 // acceptsVariable asks AcceptEnv, whose patterns are no lists and know no negation.
 func (p *policy) acceptsVariable(name string) bool {
 	return slices.ContainsFunc(p.args("acceptenv"), func(pattern string) bool {
-		return !strings.ContainsAny(pattern, ",!") && sshd.MatchesList(name, pattern)
+		return sshd.MatchesPattern(name, pattern)
 	})
 }
 

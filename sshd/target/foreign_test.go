@@ -105,7 +105,7 @@ func TestDropbearForwardsAPort(t *testing.T) {
 	key := newKey(t)
 	server := Start(t, WithAuthorizedKeys(key.Line))
 	s, common := dropbear(t, server, key)
-	echo := echoServer(t)
+	echo := echo(t, "tcp", "127.0.0.1:0").Addr().String()
 	port := freePort(t)
 	forward := fmt.Sprintf("%s:%s", port, echo)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -121,29 +121,6 @@ func TestDropbearForwardsAPort(t *testing.T) {
 	said(t, server, "forwarding", func(e Event) bool {
 		return e.Kind == Forward && e.Request == "direct-tcpip" && e.Target == echo && e.Verdict == Accepted
 	})
-}
-
-// echoServer sends back what it gets.
-func echoServer(t *testing.T) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(conn, conn)
-			}()
-		}
-	}()
-	return l.Addr().String()
 }
 
 // freePort is a port that nobody listened on a moment ago.

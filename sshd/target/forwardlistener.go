@@ -2,11 +2,8 @@ package target
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
-	"syscall"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -78,7 +75,7 @@ func (c *connection) answerListener(
 	_ = request.Reply(true, reply)
 	request.WantReply = false // it has been answered
 	for _, socket := range l.sockets {
-		c.server.run(func() { c.acceptForwarded(ctx, conn, l, socket) }, l.close)
+		c.run(func() { c.acceptForwarded(ctx, conn, l, socket) }, l.close)
 	}
 	return true, nil
 }
@@ -97,15 +94,11 @@ func (c *connection) acceptForwarded(ctx context.Context, conn *ssh.ServerConn, 
 	defer c.panicked()
 	defer socket.Close()
 	for {
-		peer, err := socket.Accept()
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
-			time.Sleep(acceptPause)
-			continue
-		}
+		peer, err := acceptNext(socket, c.pause)
 		if err != nil {
 			return
 		}
-		c.server.run(func() { c.forwardFrom(ctx, conn, l, peer.(streamConn)) }, func() { _ = peer.Close() })
+		c.run(func() { c.forwardFrom(ctx, conn, l, peer.(streamConn)) }, func() { _ = peer.Close() })
 	}
 }
 
@@ -128,14 +121,14 @@ func (c *connection) forwardFrom(ctx context.Context, conn *ssh.ServerConn, l *f
 	}
 }
 
-// run has a goroutine do something that Close waits for, or instead of that, after Close.
-func (s *Server) run(do, instead func()) {
-	if !s.track(func() {}) {
+// run has a goroutine do something that the connection waits for at its end, or instead of that, after its end.
+func (c *connection) run(do, instead func()) {
+	if !c.enter() {
 		instead()
 		return
 	}
 	go func() {
-		defer s.untrack(func() {})
+		defer c.serving.Done()
 		do()
 	}()
 }

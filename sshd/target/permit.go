@@ -118,8 +118,7 @@ func anyEnd(ends []authkeys.HostPort, matches func(authkeys.HostPort) bool) bool
 // no list.
 func matchesListener(end authkeys.HostPort, host string, port int) bool {
 	pattern := withoutBrackets(end.Host)
-	return (end.Port == 0 || end.Port == port) &&
-		!strings.ContainsAny(pattern, ",!") && sshd.MatchesList(strings.ToLower(host), pattern)
+	return (end.Port == 0 || end.Port == port) && sshd.MatchesPattern(strings.ToLower(host), pattern)
 }
 
 func withoutBrackets(host string) string {

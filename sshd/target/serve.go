@@ -29,17 +29,28 @@ func (s *Server) accept(l net.Listener) error {
 	defer s.untrack(func() { s.listeners = slices.DeleteFunc(s.listeners, func(of net.Listener) bool { return of == l }) })
 	defer l.Close()
 	for {
+		conn, err := acceptNext(l, s.pause)
+		if err != nil {
+			return s.acceptError(l, err)
+		}
+		go func() {
+			_ = s.ServeConn(conn)
+		}()
+	}
+}
+
+// acceptNext is the next connection of a listener, or why there will be none any more.
+func acceptNext(l net.Listener, pause func(time.Duration)) (net.Conn, error) {
+	for {
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
-			go func() {
-				_ = s.ServeConn(conn)
-			}()
+			return conn, nil
 		case isOneOf(err, scarcities):
-			s.pause(acceptPause)
+			pause(acceptPause)
 		case isOneOf(err, mishaps):
 		default:
-			return s.acceptError(l, err)
+			return nil, err
 		}
 	}
 }
