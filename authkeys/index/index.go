@@ -1,0 +1,46 @@
+// Package index reads a key index: one file that says which authorized_keys
+// lines let whom in, made so that a line is found with a handful of preads
+// however many there are. Package indexer writes it.
+//
+// sshd starts the program that this is for twice for each key a client offers,
+// so what this package imports is what every logon pays: nothing but package
+// syscall and what costs no time to start.
+package index
+
+// The indexes below the instance's root: of the key that the instance is bound
+// to, kept by latchkeyd, and of the keys that an administrator has built one
+// from.
+const (
+	Dir   = "/var/lib/latchkey/keys"
+	Bound = Dir + "/bound.index"
+	Users = Dir + "/users.index"
+)
+
+// An Index is an open key index. Its methods read and change nothing.
+type Index struct{ fd int }
+
+// Open opens the index at path. It has to be a regular file, of owner, that
+// nobody else may write to, in folders of which the same is true up to top,
+// which is "/" on an instance of its own. An index that is not there is
+// syscall.ENOENT; anything else that is wrong with it is an *Error.
+func Open(path string, owner int, top string) (*Index, error) { panic("not yet") }
+
+// Error is an index that must not be used.
+type Error struct{ Path, Why string }
+
+func (e *Error) Error() string { return e.Path + ": " + e.Why }
+
+// Close closes the file.
+func (x *Index) Close() error { panic("not yet") }
+
+// Match calls visit with each line of user that sshd has to see when a client
+// offers a key, in the order in which they were written: the lines with that
+// key, or for a certificate all with cert-authority. keyType and key are what
+// sshd puts in the place of %t and %k: the name of the type and the base64 of
+// the blob. A line ends without a newline, and is valid until visit returns.
+func (x *Index) Match(user, keyType, key string, visit func(line []byte) error) error {
+	panic("not yet")
+}
+
+// All calls visit with each line of user, in the order in which they were written.
+func (x *Index) All(user string, visit func(line []byte) error) error { panic("not yet") }
