@@ -47,6 +47,20 @@ func Before(check func() error) Option {
 // the file is as it was and no temporary file is left, save when the error is
 // that of syncing the folder after the rename.
 func Replace(dir *os.Root, name string, data []byte, mode fs.FileMode, options ...Option) error {
+	return Stream(dir, name, content(data), mode, options...)
+}
+
+// content returns what writes the data.
+func content(data []byte) func(*os.File) error {
+	return func(file *os.File) error {
+		_, err := file.Write(data)
+		return cause(err)
+	}
+}
+
+// Stream is Replace for content that is not in memory as a whole: write puts it into
+// the file that it is given, which is empty, and leaves that open.
+func Stream(dir *os.Root, name string, write func(*os.File) error, mode fs.FileMode, options ...Option) error {
 	folder, err := openFolder(dir, name)
 	if err != nil {
 		return err
@@ -57,7 +71,7 @@ func Replace(dir *os.Root, name string, data []byte, mode fs.FileMode, options .
 		option(&r)
 	}
 	sweep(folder)
-	if err := r.write(dir, data); err != nil {
+	if err := r.write(dir, write); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	defer r.discard()
@@ -90,29 +104,29 @@ type replacement struct {
 	mine inode  // the temporary file itself
 }
 
-// write leaves the data in a temporary file, complete and synced, or nothing.
+// write leaves the content in a temporary file, complete and synced, or nothing.
 // The mode is set on the descriptor while the file is still empty: the umask may
 // have taken bits away, and content must never be in a file of a looser mode.
-func (r *replacement) write(dir *os.Root, data []byte) error {
+func (r *replacement) write(dir *os.Root, write func(*os.File) error) error {
 	temp := tempName()
 	file, err := dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, r.mode.Perm()&0o600)
 	if err != nil {
 		return fmt.Errorf("make a temporary file: %w", cause(err))
 	}
 	r.temp = temp
-	if err := errors.Join(r.fill(file, data), file.Close()); err != nil {
+	if err := errors.Join(r.fill(file, write), file.Close()); err != nil {
 		r.discard()
 		return err
 	}
 	return nil
 }
 
-func (r *replacement) fill(file *os.File, data []byte) error {
+func (r *replacement) fill(file *os.File, write func(*os.File) error) error {
 	if err := r.dress(file); err != nil {
 		return err
 	}
-	if _, err := file.Write(data); err != nil {
-		return cause(err)
+	if err := write(file); err != nil {
+		return err
 	}
 	if err := file.Sync(); err != nil {
 		return fmt.Errorf("sync: %w", cause(err))

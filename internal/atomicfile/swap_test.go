@@ -30,7 +30,7 @@ func newSwap(t *testing.T) (*os.Root, *replacement) {
 	}
 	t.Cleanup(func() { folder.Close() })
 	r := &replacement{folder: folder, name: "file", mode: 0o600, compare: true, over: old}
-	if err := r.write(dir, []byte("ours")); err != nil {
+	if err := r.write(dir, content([]byte("ours"))); err != nil {
 		t.Fatal(err)
 	}
 	return dir, r
