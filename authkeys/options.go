@@ -210,3 +210,13 @@ func asciiLower(s string) string {
 	}
 	return string(lower)
 }
+
+// OptionsText returns the options of a Key line as they are written there; "" where it has none.
+func (l Line) OptionsText() string {
+	text := strings.TrimLeft(lineText(l.Raw), blanks)
+	if _, err := parseKey(text); err == nil || l.Kind != Key {
+		return ""
+	}
+	options, _, _ := cutOptions(text)
+	return options
+}

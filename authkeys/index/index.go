@@ -7,6 +7,12 @@
 // syscall and what costs no time to start.
 package index
 
+import (
+	"syscall"
+
+	"github.com/latchkey-ssh/latchkey/authkeys/internal/indexfile"
+)
+
 // The indexes below the instance's root: of the key that the instance is bound
 // to, kept by latchkeyd, and of the keys that an administrator has built one
 // from.
@@ -17,21 +23,57 @@ const (
 )
 
 // An Index is an open key index. Its methods read and change nothing.
-type Index struct{ fd int }
-
-// Open opens the index at path. It has to be a regular file, of owner, that
-// nobody else may write to, in folders of which the same is true up to top,
-// which is "/" on an instance of its own. An index that is not there is
-// syscall.ENOENT; anything else that is wrong with it is an *Error.
-func Open(path string, owner int, top string) (*Index, error) { panic("not yet") }
+type Index struct {
+	fd   int
+	path string
+	file *indexfile.File
+}
 
 // Error is an index that must not be used.
 type Error struct{ Path, Why string }
 
 func (e *Error) Error() string { return e.Path + ": " + e.Why }
 
+// Open opens the index at path. It has to be a regular file, of owner, that
+// nobody else may write to, in folders of which the same is true up to top,
+// which is "/" on an instance of its own. An index that is not there is
+// syscall.ENOENT; anything else that is wrong with it is an *Error.
+func Open(path string, owner int, top string) (*Index, error) {
+	fd, size, err := openTrusted(path, owner, top)
+	if err != nil {
+		return nil, err
+	}
+	x := &Index{fd: fd, path: path}
+	if x.file, err = indexfile.Open(x.readAt, size); err != nil {
+		x.Close()
+		return nil, x.explain(err)
+	}
+	return x, nil
+}
+
+// readAt reads as pread(2) does.
+func (x *Index) readAt(p []byte, offset int64) (int, error) {
+	n, err := syscall.Pread(x.fd, p, offset)
+	if err != nil {
+		return 0, &Error{x.path, "cannot be read: " + err.Error()}
+	}
+	return n, nil
+}
+
+// explain names the file in what is wrong with it. An error of a visit stays as
+// it is.
+func (x *Index) explain(err error) error {
+	if fault, ok := err.(indexfile.Fault); ok {
+		return &Error{x.path, string(fault)}
+	}
+	return err
+}
+
 // Close closes the file.
-func (x *Index) Close() error { panic("not yet") }
+func (x *Index) Close() error { return syscall.Close(x.fd) }
+
+// certificate ends the name of each type of a certificate (PROTOCOL.certkeys).
+const certificate = "-cert-v01@openssh.com"
 
 // Match calls visit with each line of user that sshd has to see when a client
 // offers a key, in the order in which they were written: the lines with that
@@ -39,8 +81,18 @@ func (x *Index) Close() error { panic("not yet") }
 // sshd puts in the place of %t and %k: the name of the type and the base64 of
 // the blob. A line ends without a newline, and is valid until visit returns.
 func (x *Index) Match(user, keyType, key string, visit func(line []byte) error) error {
-	panic("not yet")
+	if isCertificate(keyType) {
+		return x.explain(x.file.Authorities(user, visit))
+	}
+	return x.explain(x.file.Key(user, key, visit))
+}
+
+func isCertificate(keyType string) bool {
+	at := len(keyType) - len(certificate)
+	return at >= 0 && keyType[at:] == certificate
 }
 
 // All calls visit with each line of user, in the order in which they were written.
-func (x *Index) All(user string, visit func(line []byte) error) error { panic("not yet") }
+func (x *Index) All(user string, visit func(line []byte) error) error {
+	return x.explain(x.file.User(user, visit))
+}

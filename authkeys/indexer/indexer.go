@@ -3,9 +3,18 @@
 package indexer
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
 )
+
+// mode is that of an index: who runs an AuthorizedKeysCommand has no rights, and public
+// keys are no secret.
+const mode = 0o644
 
 // User is a user and their lines of authorized_keys, in order.
 type User struct {
@@ -15,48 +24,41 @@ type User struct {
 
 // Write replaces the file name in dir by an index of these users, mode 0644. The file
 // is never seen half written. A line that sshd would not read as a key is an error.
-func Write(dir *os.Root, name string, users ...User) error { panic("not yet") }
-
-// Source is where lines come from: the authorized_keys file of one user or, where
-// User is "", a folder with one for each user, named as the user is.
-type Source struct{ User, Path string }
-
-// Options say what to build.
-type Options struct {
-	Sources []Source
-	Out     string // the index
-	// Progress, if not nil, is called now and then by one goroutine.
-	Progress func(Progress)
-	// Skipped, if not nil, is called with each line that sshd would skip as well.
-	Skipped func(file string, line int, why error)
+func Write(dir *os.Root, name string, users ...User) error {
+	sorted := slices.Clone(users)
+	slices.SortStableFunc(sorted, func(a, b User) int { return strings.Compare(a.Name, b.Name) })
+	write := func(file *os.File) error {
+		l := newLayout(file)
+		for _, user := range sorted {
+			if err := l.addUser(user); err != nil {
+				return err
+			}
+		}
+		return l.finish()
+	}
+	return atomicfile.Stream(dir, name, write, mode)
 }
 
-// Progress is how far a build has come.
-type Progress struct{ Users, Lines int }
-
-// Summary is what an index holds.
-type Summary struct {
-	Users   int   `json:"users"`
-	Lines   int   `json:"lines"`
-	Skipped int   `json:"skipped"`
-	Bytes   int64 `json:"bytes"` // of the index
+func (l *layout) addUser(user User) error {
+	if err := checkName(user.Name); err != nil {
+		return err
+	}
+	for i, line := range user.Lines {
+		var b batch
+		err := b.encode(&piece{user: user.Name, file: user.Name, line: i + 1}, []byte(line))
+		switch {
+		case err != nil:
+			return err
+		case len(b.skipped) > 0:
+			return fmt.Errorf("%s:%d: %w", user.Name, i+1, b.skipped[0].why)
+		case len(b.entries) != 1 || strings.Contains(line, "\n"):
+			return fmt.Errorf("%s:%d: %w", user.Name, i+1, errNotOne)
+		}
+		if err := l.add(user.Name, b.records, b.entries); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// Build replaces the index at Out by one of all lines of the sources. The same
-// sources give the same bytes. When it fails or ctx ends, the old index stays.
-func Build(ctx context.Context, o Options) (Summary, error) { panic("not yet") }
-
-// Check reads every byte of the index at path, and fails unless all of it is as Build
-// or Write would have written it.
-func Check(ctx context.Context, path string) (Summary, error) { panic("not yet") }
-
-// Found is a line of an index.
-type Found struct {
-	User string `json:"user"`
-	Line string `json:"line"`
-}
-
-// Find calls visit with each line whose key has the fingerprint ("SHA256:…").
-func Find(ctx context.Context, path, fingerprint string, visit func(Found) error) error {
-	panic("not yet")
-}
+var errNotOne = errors.New("not one line with a key")

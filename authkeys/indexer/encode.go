@@ -1,0 +1,97 @@
+package indexer
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/authkeys/internal/indexfile"
+)
+
+// A piece is some whole lines of a user.
+type piece struct {
+	user string
+	file string // where they are from
+	line int    // the number of the first
+
+	// Where it ends: in the data, and what it became in the batch.
+	end, records, entries int
+}
+
+// A batch is what lines become. An entry's offset is from where the records of its
+// piece begin.
+type batch struct {
+	records []byte
+	entries []indexfile.Entry
+	skipped []skippedLine
+	key     []byte // the one at hand
+}
+
+// A skippedLine is one that sshd passes over, and neither blank nor a comment.
+type skippedLine struct {
+	file string
+	line int
+	why  error
+}
+
+// encode makes the job's batch.
+func (j *job) encode() error {
+	j.records, j.entries, j.skipped = j.records[:0], j.entries[:0], j.skipped[:0]
+	from := 0
+	for i := range j.pieces {
+		p := &j.pieces[i]
+		if err := j.batch.encode(p, j.data[from:p.end]); err != nil {
+			return err
+		}
+		from, p.records, p.entries = p.end, len(j.records), len(j.entries)
+	}
+	return nil
+}
+
+// encode makes records of the lines that are keys.
+func (b *batch) encode(p *piece, data []byte) error {
+	start := len(b.records)
+	for i, line := range authkeys.Parse(data).Lines {
+		text := withoutEnd(line.Raw)
+		if len(text) > indexfile.MaxLine {
+			return fmt.Errorf("%s:%d: %w", p.file, p.line+i, errLong)
+		}
+		switch line.Kind {
+		case authkeys.Bad:
+			b.skipped = append(b.skipped, skippedLine{p.file, p.line + i, line.Err})
+		case authkeys.Key:
+			b.add(p.user, start, text, line.Entry)
+		}
+	}
+	return nil
+}
+
+var errLong = fmt.Errorf("the line is longer than %d bytes", indexfile.MaxLine)
+
+// add appends a line's record.
+func (b *batch) add(user string, start int, text []byte, entry *authkeys.Entry) {
+	text, _, _ = bytes.Cut(text, []byte{0}) // what follows is not there for sshd
+	b.key = base64.StdEncoding.AppendEncode(b.key[:0], entry.Blob)
+	r := indexfile.Record{User: []byte(user), Line: text, Key: b.key, Authority: entry.Options.CertAuthority}
+	b.entries = append(b.entries, indexfile.Entry{Hash: r.Hash(), Offset: int64(len(b.records) - start)})
+	b.records = r.Append(b.records, bytes.Index(text, b.key))
+}
+
+// withoutEnd takes off the newline, and the carriage return before it.
+func withoutEnd(raw []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(raw, []byte{'\n'}), []byte{'\r'})
+}
+
+var errName = errors.New("no user name: one has no blanks, colons, slashes or control characters, and begins with neither - nor .")
+
+// checkName takes what can be a user's name to sshd, wherever its accounts are from.
+func checkName(name string) error {
+	unfit := func(r rune) bool { return r <= ' ' || r == 0x7f || r == ':' || r == '/' }
+	if name == "" || len(name) > indexfile.MaxUser || strings.IndexByte("-.", name[0]) >= 0 || strings.ContainsFunc(name, unfit) {
+		return fmt.Errorf("%.64q is %w", name, errName)
+	}
+	return nil
+}

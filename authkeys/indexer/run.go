@@ -1,0 +1,93 @@
+package indexer
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// A run brings chunks into a layout: several are encoded at a time, and added in order.
+type run struct {
+	layout   *layout
+	progress func(Progress)                         // may be nil
+	skipped  func(file string, line int, why error) // may be nil
+
+	count int // of what was skipped
+	shown time.Time
+	fault error // of what was read, as opposed to what was written
+}
+
+const (
+	// maxWaiting bounds the chunks in memory, for each processor.
+	maxWaiting = 4
+	// progressEvery is about how often somebody who looks on is told.
+	progressEvery = 100 * time.Millisecond
+)
+
+// all adds what read emits.
+func (r *run) all(ctx context.Context, read func(*emitter) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer cancel()
+	workers := runtime.GOMAXPROCS(0)
+	e := &emitter{
+		ctx: ctx, free: sync.Pool{New: newJob},
+		todo: make(chan *job, workers), order: make(chan *job, maxWaiting*workers),
+	}
+	wait.Go(func() { e.all(read) })
+	for range workers {
+		wait.Go(func() { encodeAll(e.todo) })
+	}
+	for j := range e.order {
+		if err := r.add(ctx, j); err != nil {
+			return err
+		}
+		e.free.Put(j)
+	}
+	r.show()
+	return ctx.Err()
+}
+
+// encodeAll encodes jobs until there are no more.
+func encodeAll(todo <-chan *job) {
+	for j := range todo {
+		j.err = j.encode()
+		j.done <- struct{}{}
+	}
+}
+
+// add waits for the job, and adds what it became.
+func (r *run) add(ctx context.Context, j *job) error {
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if j.err != nil {
+		r.fault = j.err
+		return r.fault
+	}
+	for _, s := range j.skipped {
+		r.skip(s.file, s.line, s.why)
+	}
+	if time.Since(r.shown) > progressEvery {
+		r.show()
+	}
+	return r.layout.addJob(j)
+}
+
+func (r *run) skip(file string, line int, why error) {
+	r.count++
+	if r.skipped != nil {
+		r.skipped(file, line, why)
+	}
+}
+
+func (r *run) show() {
+	r.shown = time.Now()
+	if r.progress != nil {
+		r.progress(Progress{int(r.layout.header.Users), int(r.layout.header.Lines)})
+	}
+}
