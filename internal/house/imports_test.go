@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // layers are the folders from the bottom up: a package imports from lower
@@ -115,6 +117,30 @@ func TestOnlyThese(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTheHelperIsMadeOfNextToNothing: sshd starts it twice for each key that a
+// client offers, and what a package does at the start of a program is done every
+// time. Left out is what comes with every program.
+func TestTheHelperIsMadeOfNextToNothing(t *testing.T) {
+	want := []string{
+		"cmp", "errors", module + "/authkeys/index", module + "/authkeys/internal/indexfile",
+		"iter", "math/bits", "slices", "strconv", "sync", "sync/atomic", "syscall", "unicode/utf8", "unsafe",
+	}
+	for _, p := range packages(t) {
+		if p.folder() != "cmd/latchkey-authorized-keys" {
+			continue
+		}
+		got := slices.DeleteFunc(slices.Clone(p.Deps), func(path string) bool {
+			first, _, _ := strings.Cut(path, "/")
+			return first == "internal" || first == "runtime"
+		})
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s is made of (-want +got):\n%s", p.folder(), diff)
+		}
+		return
+	}
+	t.Error("there is no such program")
 }
 
 func TestNothingImportsACommandOrTestTool(t *testing.T) {

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
+	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
+	"github.com/latchkey-ssh/latchkey/internal/testmachine"
+)
+
+// nobody is neither root nor the owner of anything.
+const nobody = 65534
+
+// An installed is a machine with the program as it is built, and a socket where the
+// journal's is.
+type installed struct {
+	*testmachine.Machine
+	*rig
+	t *testing.T
+}
+
+func install(t *testing.T) *installed {
+	t.Helper()
+	m := &installed{Machine: testmachine.New(t), t: t}
+	binary := filepath.Join(t.TempDir(), name)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
+	program, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.WriteFile("/usr/sbin/"+name, string(program), 0o755)
+	m.Mkdir(index.Dir, 0o755)
+	m.Mkdir("/run/systemd/journal", 0o755)
+	m.rig = &rig{t: t, dir: m.Path(index.Dir)}
+	m.inbox = m.listen(m.Path("/run/systemd/journal/socket"))
+	if err := os.Chmod(m.Path("/run/systemd/journal/socket"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// command is the program as sshd starts it for nobody.
+func (m *installed) command(words ...string) *exec.Cmd {
+	cmd := m.Chroot("/usr/sbin/"+name, words...)
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	return cmd
+}
+
+// outcome is what the program prints on standard output, and its exit status.
+func (m *installed) outcome(words ...string) (printed string, status int) {
+	m.t.Helper()
+	cmd := m.command(words...)
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		m.t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func TestAsNobodyAnIndexThatOthersCanChangeIsRefused(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	for _, test := range []struct {
+		why    string
+		script string // what is done as root, in the folder of the indexes
+		status int
+		logged string
+	}{
+		{"as it should be", "", exitDone, ""},
+		{"not there", "rm users.index", exitDone, ""},
+		{"folder not there", "rm *.index; rmdir ../keys", exitDone, ""},
+		{"somebody else's", "chown nobody users.index", exitRefused, "users.index: belongs to uid 65534, not to uid 0"},
+		{"written by all", "chmod 666 users.index", exitRefused, "users.index: can be written by others: its mode is 0666"},
+		{"written by its group", "chmod 664 users.index", exitRefused, "users.index: can be written by others: its mode is 0664"},
+		{"unreadable", "chmod 600 users.index", exitRefused, "users.index: cannot be opened: permission denied"},
+		{"folder written by all", "chmod 777 .", exitRefused, "keys: can be written by others: its mode is 0777"},
+		{"folder written by its group", "chmod 775 .", exitRefused, "keys: can be written by others: its mode is 0775"},
+		{"folder somebody else's", "chown nobody .", exitRefused, "keys: belongs to uid 65534, not to uid 0"},
+		{"folder above written by all", "chmod 777 ..", exitRefused, "latchkey: can be written by others: its mode is 0777"},
+		{"folder above somebody else's", "chown nobody ..", exitRefused, "latchkey: belongs to uid 65534, not to uid 0"},
+		{"folder above closed", "chmod 700 ..", exitRefused, "cannot be opened: permission denied"},
+		{"FIFO", "rm users.index; mkfifo users.index", exitRefused, "users.index: is not a regular file"},
+		{"device", "rm users.index; mknod users.index c 1 5", exitRefused, "users.index: is not a regular file"},
+		{"folder in its place", "rm users.index; mkdir users.index", exitRefused, "users.index: is not a regular file"},
+		{"symbolic link", "mv users.index u; ln -s u users.index", exitRefused, "users.index: is a symbolic link"},
+		{"folder a link", "cd ..; mv keys k; ln -s k keys", exitDone, ""},
+		{"folder a link to one that others can change", "cd ..; mv keys k; chmod 777 k; ln -s k keys", exitRefused, "k: can be written by others: its mode is 0777"},
+		{"empty", ": >users.index", exitRefused, "users.index: "},
+		{"text", "echo 'git ssh-ed25519 AAAA' >users.index", exitRefused, "users.index: "},
+	} {
+		t.Run(test.why, func(t *testing.T) {
+			m.furnish(key)
+			m.Run(t, "sh", "-ec", "cd "+index.Dir+"\n"+test.script)
+			printed, status := m.outcome(key.question("git")...)
+			if status != test.status || (status != exitDone && printed != "") {
+				t.Errorf("prints %q, exit status %d, want %d", printed, status, test.status)
+			}
+			messages := strings.Join(m.messages(), "\n")
+			if !strings.Contains(messages, test.logged) || (test.logged == "") != (messages == "") || strings.Contains(messages, key.blob) {
+				t.Errorf("the journal has %q, want %q", messages, test.logged)
+			}
+		})
+	}
+}
+
+// furnish puts the indexes in order: one of each, with the key.
+func (m *installed) furnish(key publicKey) {
+	m.t.Helper()
+	m.Run(m.t, "rm", "-rf", filepath.Dir(index.Dir))
+	m.Mkdir(filepath.Dir(index.Dir), 0o711)
+	m.Mkdir(index.Dir, 0o755)
+	for _, file := range []string{"bound.index", "users.index"} {
+		m.write(file, indexer.User{Name: "git", Lines: []string{key.line}})
+	}
+}
+
+// TestWhoeverRunsItDecidesNothingByTheEnvironment: sshd gives it a clean one.
+func TestWhoeverRunsItDecidesNothingByTheEnvironment(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.furnish(key)
+	cmd := m.command(key.question("git")...)
+	cmd.Env = []string{
+		"GOGC=1", "GOMEMLIMIT=1", "GOTRACEBACK=crash", "GOMAXPROCS=1", "GODEBUG=gctrace=1,inittrace=1,schedtrace=1",
+		"LD_PRELOAD=/no/such.so", "LD_LIBRARY_PATH=/tmp", "PATH=/tmp", "HOME=/tmp",
+	}
+	if out, err := cmd.Output(); err != nil || string(out) != key.line+"\n"+key.line+"\n" {
+		t.Errorf("prints %q, %v", out, err)
+	}
+}
+
+// TestACommandIsGivenNoDescriptorOfOurs compares with what a command gets from here.
+func TestACommandIsGivenNoDescriptorOfOurs(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.write("users.index", indexer.User{Name: "git", Lines: []string{"restrict " + key.line}})
+	want := m.Run(t, "ls", "/proc/self/fd")
+	printed, status := m.outcome(append(key.question("git"), "--", "/usr/bin/ls", "/proc/self/fd")...)
+	if got, ours := strings.CutPrefix(printed, "restrict "+key.line+"\n"); !ours || got != want || status != exitDone {
+		t.Errorf("prints %q, want these after the line: %q", printed, want)
+	}
+}
+
+// TestACommandDoesNotOutliveUs: sshd kills the program when a client has taken too
+// long to log in.
+func TestACommandDoesNotOutliveUs(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.WriteFile("/usr/local/sbin/slow", "#!/bin/sh\necho $$ >/tmp/pid.new\nmv /tmp/pid.new /tmp/pid\nexec sleep 1000\n", 0o755)
+	cmd := m.command(append(key.question("git"), "--", "/usr/local/sbin/slow")...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := ""
+	await(t, "the command runs", func() bool {
+		text, err := os.ReadFile(m.Path("/tmp/pid"))
+		pid = strings.TrimSpace(string(text))
+		return err == nil
+	})
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	await(t, "the command has ended", func() bool { return hasEnded(pid) })
+}
+
+// TestAReaderThatHasGoneIsNoFailure: the program as built outlives SIGPIPE.
+func TestAReaderThatHasGoneIsNoFailure(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.furnish(key)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	defer writer.Close()
+	cmd := m.command(key.question("git")...)
+	cmd.Stdout = writer
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAnSSHDThatDoesNotReadIsGivenUp takes the five seconds that the program has.
+func TestAnSSHDThatDoesNotReadIsGivenUp(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.write("users.index", indexer.User{Name: "git", Lines: strings.Split(strings.Repeat(key.line+"\n", 2999)+key.line, "\n")})
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	cmd := m.command(key.question("git")...)
+	cmd.Stdout = writer
+	began := time.Now()
+	err = cmd.Run()
+	if took := time.Since(began); cmd.ProcessState.ExitCode() != exitRefused || took < 5*time.Second || took > 9*time.Second {
+		t.Errorf("%v after %v", err, took)
+	}
+	if messages := fmt.Sprint(m.messages()); !strings.Contains(messages, "3 no progress in 5000 ms") {
+		t.Errorf("the journal has %s", messages)
+	}
+}
