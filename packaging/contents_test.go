@@ -22,6 +22,7 @@ var common = map[string]string{
 	"/usr/bin/latchkey":                                       "-rwxr-xr-x",
 	"/usr/bin/latchkey-sshd":                                  "-rwxr-xr-x",
 	"/usr/sbin/keypaird":                                      "-rwxr-xr-x",
+	"/usr/sbin/latchkey-authorized-keys":                      "-rwxr-xr-x",
 	"/usr/sbin/latchkeyd":                                     "-rwxr-xr-x",
 	"/usr/share/bash-completion/completions/keypaird":         "-rw-r--r--",
 	"/usr/share/bash-completion/completions/latchkey":         "-rw-r--r--",
@@ -36,6 +37,7 @@ var common = map[string]string{
 	"/usr/share/man/man1/latchkey-sshd.1.gz":                  "-rw-r--r--",
 	"/usr/share/man/man5/latchkey.toml.5.gz":                  "-rw-r--r--",
 	"/usr/share/man/man8/keypaird.8.gz":                       "-rw-r--r--",
+	"/usr/share/man/man8/latchkey-authorized-keys.8.gz":       "-rw-r--r--",
 	"/usr/share/man/man8/latchkey.8.gz":                       "-rw-r--r--",
 	"/usr/share/man/man8/latchkeyd.8.gz":                      "-rw-r--r--",
 }
@@ -225,7 +227,7 @@ func filesBelow(t *testing.T, root string) map[string]string {
 func TestProgramsAreStaticAndForTheirArchitecture(t *testing.T) {
 	for i, machine := range []elf.Machine{elf.EM_X86_64, elf.EM_AARCH64} {
 		files := readDeb(t, packageFor(t, "*.deb", architectures[i])).data
-		for _, name := range []string{"/usr/bin/latchkey", "/usr/bin/latchkey-sshd", "/usr/sbin/latchkeyd", "/usr/sbin/keypaird"} {
+		for _, name := range []string{"/usr/bin/latchkey", "/usr/bin/latchkey-sshd", "/usr/sbin/latchkeyd", "/usr/sbin/latchkey-authorized-keys", "/usr/sbin/keypaird"} {
 			program, err := elf.NewFile(strings.NewReader(files[name]))
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -244,7 +246,7 @@ func TestProgramsAreStaticAndForTheirArchitecture(t *testing.T) {
 // TestPackagedProgramsSayTheirVersion: it is how people name what they have.
 func TestPackagedProgramsSayTheirVersion(t *testing.T) {
 	files := readDeb(t, packageFor(t, "*.deb", []string{runtime.GOARCH})).data
-	for _, name := range []string{"/usr/bin/latchkey", "/usr/bin/latchkey-sshd", "/usr/sbin/latchkeyd"} {
+	for _, name := range []string{"/usr/bin/latchkey", "/usr/bin/latchkey-sshd", "/usr/sbin/latchkeyd", "/usr/sbin/latchkey-authorized-keys"} {
 		program := filepath.Join(t.TempDir(), filepath.Base(name))
 		if err := os.WriteFile(program, []byte(files[name]), 0o755); err != nil {
 			t.Fatal(err)

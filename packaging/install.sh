@@ -53,6 +53,7 @@ programs() {
 	file 755 "$PREFIX/bin/latchkey" cat "$bin/latchkey"
 	file 755 "$PREFIX/bin/latchkey-sshd" cat "$bin/latchkey-sshd"
 	file 755 "$PREFIX/sbin/latchkeyd" cat "$bin/latchkeyd"
+	file 755 "$PREFIX/sbin/latchkey-authorized-keys" cat "$bin/latchkey-authorized-keys"
 	file 755 "$PREFIX/sbin/keypaird" cat "$bin/keypaird"
 }
 

@@ -23,7 +23,7 @@ trap 'exit 1' HUP INT TERM
 # build ARCH: the programs. Nothing of this machine gets into them.
 build() {
 	CGO_ENABLED=0 GOOS=linux GOARCH=$1 "$GO" build -trimpath -buildvcs=false \
-		-ldflags "-s -w -X github.com/latchkey-ssh/latchkey/cmd/internal/version.release=$VERSION" \
+		-ldflags "-s -w -X github.com/latchkey-ssh/latchkey/cmd/internal/version.release=$VERSION -X main.release=$VERSION" \
 		-o "$stage/bin/$1/" ./cmd/...
 }
 

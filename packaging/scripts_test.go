@@ -58,19 +58,26 @@ func (i *image) enabled() string {
 	return strings.Join(strings.Fields(string(out)), " ")
 }
 
-func TestInAnImageThePackageIsEnabledAndHasItsAccountAndFolders(t *testing.T) {
+func TestInAnImageThePackageIsEnabledAndHasItsAccountsAndFolders(t *testing.T) {
 	t.Parallel()
 	i := newImage(t)
 	i.install()
 	if got := i.enabled(); got != "enabled enabled" {
 		t.Errorf("the units are %s", got)
 	}
-	want := "latchkey:*:/:/usr/sbin/nologin"
-	field := strings.Split(strings.TrimSpace(i.run("getent", "passwd", "latchkey")), ":")
-	if got := strings.Join([]string{field[0], "*", field[5], field[6]}, ":"); got != want {
-		t.Errorf("the account is %s, want %s", got, want)
+	for _, name := range []string{"latchkey", "latchkey-keys"} {
+		want := name + ":*:/:/usr/sbin/nologin"
+		field := strings.Split(strings.TrimSpace(i.run("getent", "passwd", name)), ":")
+		if got := strings.Join([]string{field[0], "*", field[5], field[6]}, ":"); got != want {
+			t.Errorf("the account is %s, want %s", got, want)
+		}
+		if group := i.run("id", "-Gn", name); group != name+"\n" {
+			t.Errorf("%s is in the groups %q, want its own alone", name, group)
+		}
 	}
-	for folder, want := range map[string]string{"/var/lib/latchkey": "700 root root\n", "/run/latchkey": "755 root root\n"} {
+	for folder, want := range map[string]string{
+		"/var/lib/latchkey": "711 root root\n", "/var/lib/latchkey/keys": "755 root root\n", "/run/latchkey": "755 root root\n",
+	} {
 		if got := i.run("stat", "-c", "%a %U %G", folder); got != want {
 			t.Errorf("%s is %q, want %q", folder, got, want)
 		}

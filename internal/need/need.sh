@@ -5,8 +5,8 @@
 # Debian's Python. Root gets what is missing from Debian; anyone else is told
 # what is missing and the command that installs it, and the exit status is 1.
 #
-# An sshd that this installs serves tests only: it is neither started nor left
-# to start with the machine.
+# What this installs serves tests only: none of it is started, nor left to start
+# with the machine.
 set -eu
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -22,7 +22,18 @@ package_of() {
 	node) echo nodejs ;;
 	journalctl) echo systemd ;;
 	systemd-nspawn) echo systemd-container ;;
+	userdbctl) echo systemd-userdbd ;;
+	google_authorized_keys) echo google-compute-engine-oslogin ;;
 	*) echo "$1" ;;
+	esac
+}
+
+# units_of prints the units that a program's packages start with the machine.
+units_of() {
+	case $1 in
+	sshd) echo ssh.service ssh.socket ;;
+	userdbctl) echo systemd-userdbd.socket ;;
+	google_authorized_keys) echo google-oslogin-cache.timer ;;
 	esac
 }
 
@@ -76,6 +87,8 @@ install_packages 2>/dev/null || { # the package lists may be missing or old
 	apt-get update -qq </dev/null
 	install_packages
 }
-case $missing in
-*" sshd"*) systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true ;;
-esac
+for program in $missing; do
+	for unit in $(units_of "$program"); do
+		systemctl disable "$unit" >/dev/null 2>&1 || true
+	done
+done
