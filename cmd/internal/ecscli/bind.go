@@ -80,7 +80,7 @@ func (d *desk) boundTo(ctx context.Context, client *ecsclient.Client, name strin
 	}
 	bound, err := bindings(ctx, client, name)
 	if err == nil && len(bound[name]) == 0 && d.format == asTable {
-		fmt.Fprintf(d.stdout, "%s is bound to no instance\n", plain(name))
+		fmt.Fprintf(d.stdout, "%s is bound to no instance\n", cli.Plain(name))
 	}
 	return bound[name], err
 }

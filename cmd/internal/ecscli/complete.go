@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 	"github.com/latchkey-ssh/latchkey/keypair/ecsclient"
 )
 
@@ -45,7 +46,7 @@ func (d *desk) completePairs(limit int) cobra.CompletionFunc {
 			pairs, err := collect(client.KeyPairs(ctx, ecsclient.KeyPairFilter{Name: begun + "*"}))
 			var names []string
 			for _, pair := range pairs {
-				names = append(names, plain(pair.Name))
+				names = append(names, cli.Plain(pair.Name))
 			}
 			return names, err
 		})
@@ -59,7 +60,7 @@ func (d *desk) completeInstances(cmd *cobra.Command, args []string, begun string
 		var ids []string
 		for _, instance := range instances {
 			if strings.HasPrefix(instance.ID, begun) {
-				ids = append(ids, plain(instance.ID)+"\t"+plain(instance.Name))
+				ids = append(ids, cli.Plain(instance.ID)+"\t"+cli.Plain(instance.Name))
 			}
 		}
 		return ids, err

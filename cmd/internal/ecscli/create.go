@@ -169,7 +169,7 @@ func (d *desk) showMade(m made) error {
 	case asJSON:
 		return d.printJSON(m)
 	case asNames:
-		fmt.Fprintln(d.stdout, plain(m.Name))
+		fmt.Fprintln(d.stdout, cli.Plain(m.Name))
 		return nil
 	}
 	valid := ""

@@ -87,7 +87,7 @@ func expand(ctx context.Context, client *ecsclient.Client, args []string) (names
 // confirm asks a person, where there is one.
 func (d *desk) confirm(ctx context.Context, names []string) error {
 	for _, name := range names {
-		fmt.Fprintln(d.stderr, "  "+plain(name))
+		fmt.Fprintln(d.stderr, "  "+cli.Plain(name))
 	}
 	_, typing := terminal(d.stdin)
 	_, reading := terminal(d.stderr)

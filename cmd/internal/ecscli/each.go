@@ -132,11 +132,11 @@ func (d *desk) say(r result, done string) {
 	switch {
 	case d.format == asJSON, d.format == asNames && !r.OK:
 	case d.format == asNames:
-		fmt.Fprintln(d.stdout, plain(r.Name))
+		fmt.Fprintln(d.stdout, cli.Plain(r.Name))
 	case r.OK:
-		fmt.Fprintf(d.stdout, "%s  %s\n", plain(r.Name), plain(done))
+		fmt.Fprintf(d.stdout, "%s  %s\n", cli.Plain(r.Name), cli.Plain(done))
 	default:
-		fmt.Fprintf(d.stdout, "%s  failed: %s\n", plain(r.Name), plain(r.reason()))
+		fmt.Fprintf(d.stdout, "%s  failed: %s\n", cli.Plain(r.Name), cli.Plain(r.reason()))
 	}
 }
 
@@ -144,7 +144,7 @@ func (d *desk) say(r result, done string) {
 func (d *desk) hintFor(failed []result) {
 	for _, r := range failed {
 		if next := hint(&ecsclient.Error{Code: r.Code}); next != "" && r.Code != "" {
-			fmt.Fprintf(d.stderr, "latchkey: %s: %s\n", plain(r.Name), next)
+			fmt.Fprintf(d.stderr, "latchkey: %s: %s\n", cli.Plain(r.Name), next)
 			return
 		}
 	}

@@ -4,7 +4,6 @@ package ecscli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -67,25 +66,8 @@ func (d *desk) group(use, short, long, example string) *cobra.Command {
 	flags.BoolVar(&d.json, "json", false, "print JSON, as --output json")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	d.settings.addFlags(cmd)
-	refuseInstanceFlags(cmd)
+	cli.RefuseFlags(cmd, "it is for the commands that are about this machine", "root", "config")
 	return cmd
-}
-
-// refuseInstanceFlags takes the place of flags that every other command of latchkey has.
-func refuseInstanceFlags(cmd *cobra.Command) {
-	for _, name := range []string{"root", "config"} {
-		cmd.PersistentFlags().Var(refused{}, name, "")
-		_ = cmd.PersistentFlags().MarkHidden(name)
-	}
-}
-
-// refused is a flag that makes no sense here.
-type refused struct{}
-
-func (refused) String() string { return "" }
-func (refused) Type() string   { return "string" }
-func (refused) Set(string) error {
-	return errors.New("it is for the commands that are about this machine")
 }
 
 // verb is one command: what it says of itself and what it does.

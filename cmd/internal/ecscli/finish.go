@@ -23,14 +23,14 @@ func (d *desk) finish(ctx context.Context, err error) error {
 	case err == nil, errors.As(err, &exit), errors.Is(err, errNoKey): // the last has lines of its own
 		return err
 	case errors.As(err, &usage):
-		return cli.UsageError{Err: errors.New(plain(err.Error()))}
+		return cli.UsageError{Err: errors.New(cli.Plain(err.Error()))}
 	}
 	if ctx.Err() != nil && !errors.As(err, new(*explained)) {
 		err = errors.New("interrupted: what was sent before that was done, or may have been")
 	}
-	fmt.Fprintf(d.stderr, "latchkey: %s\n", plain(err.Error()))
+	fmt.Fprintf(d.stderr, "latchkey: %s\n", cli.Plain(err.Error()))
 	if next := hint(err); next != "" {
-		fmt.Fprintf(d.stderr, "latchkey: %s\n", plain(next))
+		fmt.Fprintf(d.stderr, "latchkey: %s\n", cli.Plain(next))
 	}
 	if notPermitted(err) {
 		return cli.ExitError(cli.ExitNoPerm)

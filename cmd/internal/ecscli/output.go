@@ -1,9 +1,7 @@
 package ecscli
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -81,14 +76,14 @@ func (d *desk) show(l listing) error {
 		return d.printJSON(l.value)
 	case asNames:
 		for _, one := range l.names {
-			fmt.Fprintln(d.stdout, plain(one))
+			fmt.Fprintln(d.stdout, cli.Plain(one))
 		}
 		return nil
 	}
 	w := tabwriter.NewWriter(d.stdout, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{l.header}, l.rows...) {
 		for i, cell := range row {
-			row[i] = plain(cell)
+			row[i] = cli.Plain(cell)
 		}
 		fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
 	}
@@ -100,50 +95,13 @@ func (d *desk) card(rows [][2]string) error {
 	w := tabwriter.NewWriter(d.stdout, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		if row[1] != "" {
-			fmt.Fprintf(w, "%s\t%s\n", row[0], plain(row[1]))
+			fmt.Fprintf(w, "%s\t%s\n", row[0], cli.Plain(row[1]))
 		}
 	}
 	return w.Flush()
 }
 
-func (d *desk) printJSON(v any) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(v); err != nil {
-		return err
-	}
-	_, err := d.stdout.Write(escaped(text.String()))
-	return err
-}
-
-// escaped is JSON with what would steer a terminal as \uXXXX (RFC 8259 section 7): encoding/json leaves DEL, the C1
-// controls and the marks of writing direction as they are. Outside of strings JSON has none of them.
-func escaped(text string) []byte {
-	var safe []byte
-	for _, r := range text {
-		if r == '\n' || unicode.IsPrint(r) {
-			safe = utf8.AppendRune(safe, r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			safe = fmt.Appendf(safe, `\u%04x`, unit)
-		}
-	}
-	return safe
-}
-
-// plain takes out of a text from elsewhere what would steer a terminal, break a table or begin a line of its own:
-// control characters, and those of category Cf, which turn the direction of writing or are not seen.
-func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
-}
+func (d *desk) printJSON(v any) error { return cli.PrintJSON(d.stdout, v) }
 
 func orDash(text string) string {
 	if text == "" {

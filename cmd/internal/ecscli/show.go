@@ -113,7 +113,7 @@ func (d *desk) showOne(s shown) error {
 	case asJSON:
 		return d.printJSON(s)
 	case asNames:
-		fmt.Fprintln(d.stdout, plain(s.Name))
+		fmt.Fprintln(d.stdout, cli.Plain(s.Name))
 		return nil
 	}
 	rows := [][2]string{

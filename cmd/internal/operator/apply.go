@@ -210,6 +210,11 @@ func (t *tool) doctor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return t.finishChecks(checks)
+}
+
+// finishChecks prints checks, and ends with what they say.
+func (t *tool) finishChecks(checks []agent.Check) error {
 	if err := t.printChecks(checks); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ package operator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -28,6 +27,7 @@ import (
 type tool struct {
 	instance       cli.Instance
 	json           bool
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	color          bool
 }
@@ -36,7 +36,7 @@ type tool struct {
 func Run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), ends()...)
 	defer stop()
-	t := &tool{stdout: os.Stdout, stderr: os.Stderr, color: wantsColor(os.Stdout)}
+	t := &tool{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, color: wantsColor(os.Stdout)}
 	root := t.command()
 	root.SetArgs(args)
 	return cli.Finish(t.stderr, "latchkey", root.ExecuteContext(ctx))
@@ -67,17 +67,21 @@ in the logon user's authorized_keys, and password logon off once a real sshd has
 proved that the key logs in. latchkeyd does it at every boot; status, plan, apply,
 doctor and release are for looking, and for doing it now.
 
+keys is for bastions and Git hosts: one index of many people's keys, for sshd.
+
 keypair and instance are for the desk: they ask a region (keypaird, or Alibaba Cloud) for
 key pairs and bindings.
 
 Exit status: 0 done or nothing to do, 1 failed, 2 there are changes (plan) or
-findings (doctor), 64 wrong usage or configuration, 77 not permitted.`,
+findings (doctor, keys check), or there is no such line (keys show, keys find),
+64 wrong usage or configuration, 77 not permitted.`,
 		Example: "  latchkey status\n  latchkey plan && echo nothing to do\n  latchkey doctor --json | jq '.checks[] | select(.result != \"pass\")'\n  latchkey keypair attach ops i-web1",
 	}
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	t.instance.AddFlags(root)
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "print JSON")
 	root.AddCommand(t.statusCommand(), t.planCommand(), t.applyCommand(), t.doctorCommand(), t.releaseCommand(), t.demoCommand(), cli.NetworkCommand())
+	root.AddCommand(t.keysCommand())
 	root.AddCommand(ecscli.KeyPairCommand(), ecscli.InstanceCommand())
 	return cli.Prepare(root)
 }
@@ -151,11 +155,17 @@ func (t *tool) fetch(ctx context.Context, a *agent.Agent) (metadata.Binding, err
 	return seen, errors.Join(err, ctx.Err())
 }
 
+// terminal is the file behind a stream, if it is a terminal.
+func terminal(stream any) (*os.File, bool) {
+	file, ok := stream.(*os.File)
+	return file, ok && term.IsTerminal(int(file.Fd()))
+}
+
 // progress says on a terminal what is waited for, if it takes noticeably long;
 // the function it returns takes that away again.
 func (t *tool) progress(what string) (done func()) {
-	file, ok := t.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	file, ok := terminal(t.stderr)
+	if !ok {
 		return func() {}
 	}
 	shown := time.AfterFunc(300*time.Millisecond, func() { _, _ = io.WriteString(file, what+" ...\r") })
@@ -167,8 +177,4 @@ func (t *tool) progress(what string) (done func()) {
 }
 
 // printJSON prints v, indented.
-func (t *tool) printJSON(v any) error {
-	encoder := json.NewEncoder(t.stdout)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
-}
+func (t *tool) printJSON(v any) error { return cli.PrintJSON(t.stdout, v) }

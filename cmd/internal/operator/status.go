@@ -65,7 +65,7 @@ func (t *tool) printStatus(r *agent.Report) {
 		row("key", "%s %s", key.Fingerprint, strings.TrimSpace(key.Type+" "+orNone(key.Name, key.Comment)))
 	}
 	if r.User != "" {
-		row("user", "%s%s", r.User, prefixed(", ", r.KeysFile))
+		row("user", "%s%s", r.User, prefixed(", ", r.KeysFile)+prefixed(", ", r.Index))
 	}
 	row("password", "%s", t.passwordLine(r))
 	if r.Pending != nil {

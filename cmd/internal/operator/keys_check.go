@@ -1,0 +1,104 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-ssh/latchkey/agent"
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
+	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
+	"github.com/latchkey-ssh/latchkey/internal/account"
+)
+
+func (t *tool) keysCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "check [FILE]", Short: "Check every byte of a key index, and what sshd needs to use it",
+		Long: `check reads the whole index, and tells what latchkey-authorized-keys would refuse: owner
+and mode of the index and of every folder above it. Without FILE it checks both indexes that
+latchkey-authorized-keys looks in, as far as they are there, and that program itself: that
+sshd would run it, and as whom. It changes nothing. Exit status 2 means that there are findings.`,
+		Example: "  latchkey keys check\n  latchkey keys check --json | jq '.checks[] | select(.result != \"pass\")'",
+		Args:    takes(cobra.MaximumNArgs(1)),
+		RunE:    func(cmd *cobra.Command, args []string) error { return t.keysCheck(cmd.Context(), args) },
+	}
+}
+
+func (t *tool) keysCheck(ctx context.Context, named []string) error {
+	var checks []agent.Check
+	err := t.inIndexes(named, func(path string) error {
+		found, err := t.checkIndex(ctx, path)
+		checks = append(checks, found...)
+		return err
+	})
+	if err != nil {
+		return interrupted(ctx, err, "")
+	}
+	if len(named) == 0 {
+		checks = append(checks, t.checkHelper()...)
+	}
+	return t.finishChecks(checks)
+}
+
+// checkIndex fails only where the index cannot be read.
+func (t *tool) checkIndex(ctx context.Context, path string) ([]agent.Check, error) {
+	waiting := t.progress("reading " + path)
+	summary, err := indexer.Check(ctx, path)
+	waiting()
+	var damaged *index.Error
+	if errors.As(err, &damaged) {
+		return []agent.Check{brokenIndex(err)}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if found := t.refusals(path); len(found) > 0 {
+		return found, nil
+	}
+	detail := fmt.Sprintf("%s: %d users, %d lines, %d bytes", path, summary.Users, summary.Lines, summary.Bytes)
+	return []agent.Check{{Name: "index", Result: agent.Pass, Detail: detail}}, nil
+}
+
+const helperName = "latchkey-authorized-keys"
+
+// checkHelper checks the program that sshd starts, and the account that it starts it as.
+func (t *tool) checkHelper() []agent.Check {
+	var checks []agent.Check
+	for _, folder := range []string{"/usr/sbin/", "/usr/local/sbin/"} {
+		checks = append(checks, t.checkProgram(t.below(folder+helperName))...)
+	}
+	if len(checks) == 0 {
+		checks = append(checks, agent.Check{
+			Name: "helper", Result: agent.Fail, Remedy: "install the package, or: make install",
+			Detail: helperName + " is neither in " + t.below("/usr/sbin") + " nor in " + t.below("/usr/local/sbin"),
+		})
+	}
+	return append(checks, t.checkAccount())
+}
+
+// checkProgram is nothing for a program that is not there.
+func (t *tool) checkProgram(path string) []agent.Check {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	found, err := t.untrusted(path, 0o001)
+	switch {
+	case err != nil:
+		return []agent.Check{{Name: "helper", Result: agent.Unsure, Detail: err.Error()}}
+	case len(found) > 0:
+		return found
+	}
+	return []agent.Check{{Name: "helper", Result: agent.Pass, Detail: path + ": sshd would run it"}}
+}
+
+func (t *tool) checkAccount() agent.Check {
+	check := agent.Check{Name: "helper-account", Result: agent.Pass, Detail: "the account " + agent.HelperUser + " is there"}
+	if _, err := account.Lookup(t.instance.Root, agent.HelperUser); err != nil {
+		check.Result, check.Detail, check.Remedy = agent.Fail, err.Error(), "systemd-sysusers"
+	}
+	return check
+}

@@ -1,0 +1,104 @@
+package operator
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
+	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
+)
+
+func (t *tool) keysFindCommand() *cobra.Command {
+	var named []string
+	cmd := &cobra.Command{
+		Use: "find FINGERPRINT|FILE", Short: "Find the users that a key lets in",
+		Long: `find prints the users who have a line with this key, a name a line: the key of the
+fingerprint, as ssh-keygen -l shows it, or of the public key file. It reads whole indexes.
+Exit status 2 means that no line has the key.`,
+		Example: "  latchkey keys find SHA256:apuDY6EJo9Q5lSHUCcg8I/XR2YfQT2Jl4WcZeWWrH2g\n  latchkey keys find lost-laptop.pub --json | jq -r '.lines[] | [.index, .user] | @tsv'",
+		Args:    takes(cobra.ExactArgs(1)),
+		RunE:    func(cmd *cobra.Command, args []string) error { return t.keysFind(cmd.Context(), args[0], named) },
+	}
+	addIndexFlag(cmd, &named)
+	return cmd
+}
+
+func (t *tool) keysFind(ctx context.Context, what string, named []string) error {
+	fingerprint, err := fingerprintOf(what)
+	if err != nil {
+		return err
+	}
+	lines := []indexed{}
+	waiting := t.progress("looking for " + fingerprint)
+	err = t.inIndexes(named, func(path string) error {
+		return indexer.Find(ctx, path, fingerprint, func(f indexer.Found) error {
+			line, err := newIndexed(path, f.User, f.Line)
+			lines = append(lines, line)
+			return err
+		})
+	})
+	waiting()
+	if err == nil {
+		err = t.printUsers(lines)
+	}
+	if err == nil && len(lines) == 0 {
+		fmt.Fprintf(t.stderr, "latchkey: no line has the key %s\n", fingerprint)
+		err = cli.ExitError(cli.ExitChanges)
+	}
+	return interrupted(ctx, err, "")
+}
+
+// printUsers prints each user once.
+func (t *tool) printUsers(lines []indexed) error {
+	if t.json {
+		return printLines(t.stdout, lines)
+	}
+	printed := map[string]bool{}
+	var text strings.Builder
+	for _, line := range lines {
+		if !printed[line.User] {
+			text.WriteString(cli.Plain(line.User) + "\n")
+		}
+		printed[line.User] = true
+	}
+	_, err := t.stdout.Write([]byte(text.String()))
+	return err
+}
+
+const fingerprintPrefix = "SHA256:"
+
+// fingerprintOf is the fingerprint that was given, or that of the one key in a file. One that is
+// cut short would be found nowhere, and read as an answer.
+func fingerprintOf(what string) (string, error) {
+	sum, given := strings.CutPrefix(what, fingerprintPrefix)
+	if !given {
+		return fingerprintIn(what)
+	}
+	if raw, err := base64.RawStdEncoding.Strict().DecodeString(sum); err != nil || len(raw) != 32 {
+		return "", cli.UsageError{Err: fmt.Errorf("%s: want %s and 43 letters, as ssh-keygen -l shows it", what, fingerprintPrefix)}
+	}
+	return what, nil
+}
+
+func fingerprintIn(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", cli.UsageError{Err: fmt.Errorf("%s: want a fingerprint, SHA256:…, or a public key file", file)}
+	}
+	if err != nil {
+		return "", err
+	}
+	keys := authkeys.Parse(data).Keys()
+	if len(keys) != 1 {
+		return "", cli.UsageError{Err: fmt.Errorf("%s: want the file of one public key; this has %d", file, len(keys))}
+	}
+	return keys[0].Fingerprint(), nil
+}
