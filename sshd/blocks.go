@@ -24,22 +24,42 @@ func withInclude(main []byte) []byte {
 }
 
 // withBlocks is main with p in marked blocks: global lines at the very top,
-// where nothing was set before, and the guard directly before the first Match,
-// since a Match at the top would swallow every global line below it.
+// where nothing was set before, and the Match blocks directly before the first
+// Match, since one at the top would swallow every global line below it.
 func withBlocks(main []byte, p Policy) []byte {
-	top := policyBegin + "\n" + p.globals() + policyEnd + "\n"
-	guard := p.guard()
-	if guard == "" {
-		return append([]byte(top), main...)
-	}
-	guard += guardEnd + "\n"
 	at := firstMatch(main)
-	if at == len(main) && at > 0 && main[at-1] != '\n' {
-		guard = "\n" + guardBeginNL + "\n" + guard
-	} else {
-		guard = guardBegin + "\n" + guard
+	return slices.Concat([]byte(markedGlobals(p)), main[:at], []byte(markedMatches(p, cutShort(main[:at]))), main[at:])
+}
+
+// cutShort tells whether text ends within a line.
+func cutShort(text []byte) bool { return len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) }
+
+// markedGlobals are p's global lines between marks.
+func markedGlobals(p Policy) string {
+	if p.globals() == "" {
+		return ""
 	}
-	return slices.Concat([]byte(top), main[:at], []byte(guard), main[at:])
+	return policyBegin + "\n" + p.globals() + policyEnd + "\n"
+}
+
+// markedMatches are p's Match blocks between marks. The first of them begins
+// with a newline of ours where what is before them lacks one.
+func markedMatches(p Policy, newline bool) string {
+	var text string
+	if keys := p.keysBlock(); keys != "" {
+		text = markedKeys(keys, newline)
+	}
+	if guard := p.guard(); guard != "" {
+		begin := guardBegin
+		if newline && text == "" {
+			begin = guardBeginNL
+		}
+		text += begin + "\n" + guard + guardEnd + "\n"
+	}
+	if newline && text != "" {
+		text = "\n" + text
+	}
+	return text
 }
 
 // firstMatch is the offset of the first Match line, or the end.
@@ -63,12 +83,17 @@ func withoutBlocks(main []byte) []byte {
 		case !ours[n]:
 			out = append(append(out, newline...), line...)
 			newline = ""
-		case trimmed(line) == guardBeginNL:
+		case marksNewline(trimmed(line)):
 			out, newline = cutNewline(out) // to be put back if anything follows
 		}
 		n++
 	}
 	return out
+}
+
+// marksNewline tells the marks that say that the newline before them is ours.
+func marksNewline(line string) bool {
+	return line == guardBeginNL || strings.HasPrefix(line, keysBeginMark) && strings.HasSuffix(line, blockWordsNL)
 }
 
 // cutNewline cuts the newline off text, as an editor may have written it.
@@ -82,7 +107,8 @@ func cutNewline(text []byte) ([]byte, string) {
 }
 
 // blocks are the lines of our blocks, between the first mark and the last
-// inclusive, in their order. Not all of them need be there.
+// inclusive, in their order. Not all of them need be there. See keysBlocks for
+// the one whose lines are not always the same.
 var blocks = [][]string{
 	slices.Concat([]string{policyBegin, includeDropIn}, lines(Policy{Closed: true}.globals()), []string{policyEnd}),
 	slices.Concat([]string{guardBegin, guardBeginNL}, lines(Policy{Closed: true, Guard: true}.guard()), []string{guardEnd}),
@@ -107,7 +133,7 @@ func trimmed(line []byte) string { return string(bytes.TrimSpace(line)) }
 func ownLines(main []byte) []bool {
 	all := lines(string(main))
 	ours := make([]bool, len(all))
-	for _, block := range blocks {
+	for _, block := range slices.Concat(blocks, keysBlocks(all)) {
 		for i, line := range all {
 			switch {
 			case strings.HasPrefix(line, "# BEGIN") && slices.Contains(block, line):
@@ -117,6 +143,7 @@ func ownLines(main []byte) []bool {
 			}
 		}
 	}
+	markEdited(ours, all)
 	return ours
 }
 

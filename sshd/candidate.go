@@ -21,6 +21,9 @@ type Candidate struct {
 	// Logon is a second main file, the same but for one thing: only Key logs in.
 	Logon string
 	Key   OneTimeKey
+	// Command is a third one, for a policy with a keys command: the same as Config,
+	// but no file holds keys of that user, so that only the command can answer.
+	Command string
 
 	text *Text // the configuration it is made of, for telling where a line stands
 }
@@ -33,10 +36,15 @@ const (
 	logonConfig     = "logon_config"
 	logonDropIn     = "logon.conf"
 	logonKeys       = "logon_keys"
+	commandConfig   = "command_config"
+	commandDropIn   = "command.conf"
 )
 
 // Prepare writes the candidate for policy p on top of files.
 func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
+	if err := p.Keys.Validate(); err != nil {
+		return nil, fmt.Errorf("make the candidate configuration: %w", err)
+	}
 	key, err := NewOneTimeKey()
 	if err != nil {
 		return nil, err
@@ -47,10 +55,15 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 	}
 	c := &Candidate{Config: path.Join(dir, candidateConfig), Logon: path.Join(dir, logonConfig), Key: key, text: files.text}
 	withKey := p
-	withKey.keysFile = path.Join(dir, logonKeys)
+	withKey.Keys, withKey.keysFile = KeysCommand{}, path.Join(dir, logonKeys)
 	contents := map[string][]byte{logonKeys: key.AuthorizedKeys()}
 	files.candidate(contents, dir, candidateConfig, candidateDropIn, p)
 	files.candidate(contents, dir, logonConfig, logonDropIn, withKey)
+	if p.Keys != (KeysCommand{}) {
+		c.Command = path.Join(dir, commandConfig)
+		p.keysFileOff = true
+		files.candidate(contents, dir, commandConfig, commandDropIn, p)
+	}
 	return c, d.writeCandidate(dir, contents)
 }
 

@@ -59,7 +59,10 @@ func (p *prover) unexplained() []Cause {
 	}
 	for i, a := range p.answers {
 		if a.Key != Accepted {
-			detail := fmt.Sprintf("key %s: %s", p.subject.Keys[i].Fingerprint(), a.Reason)
+			detail := fmt.Sprintf("key %s: %s", p.questions[i].key.Fingerprint(), a.Reason)
+			if p.questions[i].config == p.candidate.Command {
+				detail += " when AuthorizedKeysCommand alone is asked"
+			}
 			found = addCauses(found, Cause{causeKey + string(a.Key), detail, "run sshd -d on another port and log in to see why"})
 		}
 	}

@@ -116,6 +116,7 @@ func findings(config Config, s Subject) []finding {
 		add("authorized-keys-file", "authorizedkeysfile", "let AuthorizedKeysFile name it for every logon",
 			"AuthorizedKeysFile %s does not name %s", strings.Join(config["authorizedkeysfile"], " "), s.KeysFile)
 	}
+	found = append(found, commandFindings(config, s)...)
 	if !config.KeySuffices() {
 		add("authentication-methods", "authenticationmethods", methodsRemedy,
 			"AuthenticationMethods %s asks for more than a key", strings.Join(config["authenticationmethods"], " "))
@@ -164,6 +165,25 @@ func expandKeysFile(pattern string, s Subject) string {
 		expanded = path.Join(s.Home, expanded)
 	}
 	return path.Clean(expanded)
+}
+
+// commandFindings tell whether the command that is asked for keys, and who runs
+// it, are other ones than they have to be.
+func commandFindings(config Config, s Subject) []finding {
+	if s.Command.Command == "" {
+		return nil
+	}
+	for _, set := range []struct{ keyword, name, want string }{
+		{commandKeyword, "AuthorizedKeysCommand", s.Command.Command},
+		{commandUserKeyword, "AuthorizedKeysCommandUser", s.Command.User},
+	} {
+		uncommented, _, _ := strings.Cut(set.want, "#") // as releases like 8.4 have it
+		if is := strings.Join(config[set.keyword], " "); is != set.want && is != strings.TrimSpace(uncommented) {
+			detail := fmt.Sprintf("%s is %s, not %s", set.name, is, set.want)
+			return []finding{{Cause{"authorized-keys-command", detail, "let no other line set " + set.name + " for " + s.User}, set.keyword}}
+		}
+	}
+	return nil
 }
 
 // keyFindings lie in the key's own type and size.

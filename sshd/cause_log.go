@@ -100,7 +100,7 @@ type saidPattern struct {
 // logged are the wordings, compiled when first needed: most runs prove nothing.
 var logged = sync.OnceValue(func() []saidPattern {
 	var out []saidPattern
-	for _, s := range wordings {
+	for _, s := range slices.Concat(wordings, commandWordings) {
 		out = append(out, saidPattern{s, regexp.MustCompile(s.pattern)})
 	}
 	return out
@@ -148,12 +148,20 @@ func (p *prover) readLog(log []string) []Cause {
 	for _, line := range log {
 		line = strings.TrimSuffix(line, " [preauth]")
 		for _, known := range logged() {
+			if !p.concerns(known.id) {
+				continue
+			}
 			if match := known.expression.FindStringSubmatchIndex(line); match != nil {
 				found = addCauses(found, p.fillIn(known, line, match))
 			}
 		}
 	}
 	return found
+}
+
+// concerns tells whether a cause can be one for this subject.
+func (p *prover) concerns(id string) bool {
+	return p.subject.Command != (KeysCommand{}) || !strings.HasPrefix(id, causeCommand)
 }
 
 // fillIn puts the placeholders' values into a wording's texts.

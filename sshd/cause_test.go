@@ -21,8 +21,10 @@ func proverOf(t *testing.T, log []string, text string) *prover {
 			accepting[keyword] = d.Args
 		}
 	}
+	c.Config = DefaultConfig
+	key := PublicKey{Type: "ssh-ed25519"}
 	return &prover{
-		candidate: c, subject: Subject{User: "u", UID: 1000, Keys: []PublicKey{{Type: "ssh-ed25519"}}},
+		candidate: c, subject: Subject{User: "u", UID: 1000, Keys: []PublicKey{key}}, questions: []keyQuestion{{c.Config, key}},
 		answers: []Answer{{Key: Refused, Reason: "the key is not accepted"}}, logonSays: Accepted,
 		logs: [][]string{log, nil}, configs: []Config{accepting, accepting},
 	}

@@ -16,9 +16,8 @@ const (
 // Layout is where p has effect.
 //
 // The drop-in does where an Include of the main file reaches it before anything
-// that decides over passwords. Where it is not reached, or too late, an Include
-// of our own at the very top makes up for it: a guard in an included file ends
-// with that file, and so can stand ahead of every Match block there is. Only a
+// that beats p. Where it is not reached, or too late, an Include of our own at
+// the very top makes up for it: a guard in an included file ends with that file, and so can stand ahead of every Match block there is. Only a
 // configuration without any Include gets the policy itself, since Include
 // is unknown to releases before 8.2.
 func (f *Files) Layout(p Policy) Layout {
@@ -33,13 +32,24 @@ func (f *Files) Layout(p Policy) Layout {
 }
 
 // beatenBy tells whether a line that sshd reads before ours takes the effect
-// from it. Over global lines the guard wins, but for the one keyword that no Match
-// block may hold; a Match block before it wins over the guard.
+// from it. Over global lines a block of ours wins, but for the one keyword that no
+// Match block may hold; a Match block before it wins over it.
 func (p Policy) beatenBy(d Directive) bool {
-	if !isPasswordKeyword(d.Keyword) {
-		return false
+	if isPasswordKeyword(d.Keyword) {
+		return p.Closed && (d.Match != nil || !p.Guard || d.Keyword == "challengeresponseauthentication")
 	}
-	return d.Match != nil || !p.Guard || d.Keyword == "challengeresponseauthentication"
+	return d.Match != nil && slices.Contains(p.keysKeywords(), d.Keyword)
+}
+
+// keysKeywords are those about keys that the policy sets in a Match block.
+func (p Policy) keysKeywords() []string {
+	switch {
+	case p.keysFile != "" || p.keysFileOff:
+		return []string{"authorizedkeysfile", commandKeyword, commandUserKeyword}
+	case p.keysBlock() != "":
+		return []string{commandKeyword, commandUserKeyword}
+	}
+	return nil
 }
 
 // isPasswordKeyword tells the keywords that decide over passwords.

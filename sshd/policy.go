@@ -26,15 +26,42 @@ type Policy struct {
 	// first to set a keyword wins, so a "Match all" ahead of the others holds
 	// against all of them.
 	Guard bool
-	// keysFile replaces AuthorizedKeysFile for everybody; only ever part of a
-	// candidate.
-	keysFile string
+	// Keys has sshd ask a command for the keys of one user, whatever else is
+	// configured for that user; nobody else is touched.
+	Keys KeysCommand
+	// keysFile replaces AuthorizedKeysFile for everybody, and keysFileOff takes it
+	// from the user of Keys; only ever part of a candidate.
+	keysFile    string
+	keysFileOff bool
 }
 
-const dropInPreamble = `# Written by latchkeyd: a key pair is bound to this instance, so password logon
+const (
+	dropInPreamble = `# Written by latchkeyd: a key pair is bound to this instance, so password logon
 # is off. Edits are undone; the file goes when the key pair is unbound. See
 # latchkey(8), and "latchkey status" for the proof.
 `
+	// with Keys, and Closed or not
+	dropInPreambleBoth = `# Written by latchkeyd: a key pair is bound to this instance, so sshd asks a
+# command for the keys of the user below, and password logon is off. Edits are
+# undone; the file goes when the key pair is unbound. See latchkey(8), and
+# "latchkey status" for the proof.
+`
+	dropInPreambleKeys = `# Written by latchkeyd: a key pair is bound to this instance, so sshd asks a
+# command for the keys of the user below. Edits are undone; the file goes when
+# the key pair is unbound. See latchkey(8), and "latchkey status" for the proof.
+`
+)
+
+// preamble says at the top of the drop-in what it is.
+func (p Policy) preamble() string {
+	switch {
+	case p.keysBlock() == "":
+		return dropInPreamble
+	case p.Closed:
+		return dropInPreambleBoth
+	}
+	return dropInPreambleKeys
+}
 
 // globals are the lines that hold where no Match block does. The third is for
 // releases before 8.7, where it is an option of its own.
@@ -64,15 +91,23 @@ func (p Policy) guard() string {
 	return "Match all\n" + text.String()
 }
 
+// keysBlock is the Match block of the user whose keys a command is asked for.
+func (p Policy) keysBlock() string {
+	if p.keysFileOff {
+		return p.Keys.block("\tAuthorizedKeysFile none\n")
+	}
+	return p.Keys.block("")
+}
+
 // empty tells whether the policy asks for nothing.
-func (p Policy) empty() bool { return p.globals() == "" }
+func (p Policy) empty() bool { return p.globals() == "" && p.keysBlock() == "" }
 
 // dropIn is the policy as a file of its own; nil when it asks for nothing.
 func (p Policy) dropIn() []byte {
 	if p.empty() {
 		return nil
 	}
-	return []byte(dropInPreamble + p.globals() + p.guard())
+	return []byte(p.preamble() + p.globals() + p.keysBlock() + p.guard())
 }
 
 // Files are the two files that a policy can be in.
@@ -149,17 +184,6 @@ func (f *Files) With(p Policy) *Files {
 func (f *Files) Equal(other *Files) bool {
 	return bytes.Equal(f.Main, other.Main) && bytes.Equal(f.DropIn, other.DropIn) &&
 		(f.DropIn == nil) == (other.DropIn == nil)
-}
-
-// Holds tells whether anything of ours is in the files.
-func (f *Files) Holds() bool {
-	return f.DropIn != nil || !bytes.Equal(f.Main, withoutBlocks(f.Main))
-}
-
-// Closed tells whether the policy that closes passwords, with or without the
-// guard, is in the files whole and where it has effect.
-func (f *Files) Closed() bool {
-	return f.With(Policy{Closed: true}).Equal(f) || f.With(Policy{Closed: true, Guard: true}).Equal(f)
 }
 
 // Path is the main file's path below Root.

@@ -6,14 +6,40 @@ import (
 )
 
 // Subject is what a proof is about: who is to log in, with which keys, and
-// the file that sshd is to find them in.
+// where sshd is to find each of them: in a file, from a command, or both.
 type Subject struct {
 	User     string
 	UID      int
 	Groups   []string // names of the user's groups, as far as they are known
 	Home     string
 	Keys     []PublicKey
-	KeysFile string // path below Root, as sshd names it
+	KeysFile string // path below Root, as sshd names it; "": not by file
+	Command  KeysCommand
+}
+
+// keyQuestion is question (a) about one key, under one configuration.
+type keyQuestion struct {
+	config string
+	key    PublicKey
+}
+
+// keyQuestions are about each key in each place that it is to be found in.
+func (s Subject) keyQuestions(c *Candidate) []keyQuestion {
+	var configs []string
+	byCommand := s.Command != (KeysCommand{}) && c.Command != ""
+	if s.KeysFile != "" || !byCommand {
+		configs = append(configs, c.Config)
+	}
+	if byCommand {
+		configs = append(configs, c.Command)
+	}
+	var questions []keyQuestion
+	for _, config := range configs {
+		for _, key := range s.Keys {
+			questions = append(questions, keyQuestion{config, key})
+		}
+	}
+	return questions
 }
 
 // Proof is what a real sshd said of a configuration.
@@ -45,9 +71,13 @@ func (p *Proof) Undecided() bool {
 // Prove asks the three questions of a candidate. They are independent, so they
 // are asked at the same time.
 func (d *Daemon) Prove(ctx context.Context, c *Candidate, s Subject) *Proof {
-	p := &prover{daemon: d, candidate: c, subject: s, answers: make([]Answer, len(s.Keys)), logs: make([][]string, len(s.Keys)+1)}
+	questions := s.keyQuestions(c)
+	p := &prover{
+		daemon: d, candidate: c, subject: s, questions: questions,
+		answers: make([]Answer, len(questions)), logs: make([][]string, len(questions)+1),
+	}
 	var group sync.WaitGroup
-	for i := range s.Keys {
+	for i := range questions {
 		group.Go(func() { p.query(ctx, i) })
 	}
 	group.Go(func() { p.logon(ctx) })
@@ -61,7 +91,8 @@ type prover struct {
 	daemon    *Daemon
 	candidate *Candidate
 	subject   Subject
-	answers   []Answer
+	questions []keyQuestion
+	answers   []Answer   // to each of them
 	logs      [][]string // sshd's own account of each conversation, the logon's last
 	logonSays Verdict
 	logonWhy  string
@@ -70,7 +101,8 @@ type prover struct {
 }
 
 func (p *prover) query(ctx context.Context, i int) {
-	p.answers[i], p.logs[i] = p.daemon.QueryInetd(ctx, p.candidate.Config, p.subject.User, &p.subject.Keys[i])
+	q := p.questions[i]
+	p.answers[i], p.logs[i] = p.daemon.QueryInetd(ctx, q.config, p.subject.User, &q.key)
 }
 
 func (p *prover) logon(ctx context.Context) {
