@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -31,10 +30,11 @@ type applier struct {
 	proof     *sshd.Proof
 	listener  sshd.Answer
 	running   bool
-	wasClosed bool // the door was closed, with a proof, before this pass
-	closed    bool // it is closed now
-	works     bool // the bound keys log in, as proved and as the listener says
-	opened    bool // this pass has opened the door, and sshd has loaded that
+	wasClosed bool             // the door was closed, with a proof, before this pass
+	closed    bool             // it is closed now
+	command   sshd.KeysCommand // what sshd asks for keys now
+	works     bool             // the bound keys log in, as proved and as the listener says
+	opened    bool             // this pass has opened the door, and sshd has loaded that
 	elsewhere []KeysPlace
 	faults    []sshd.Cause
 }
@@ -42,8 +42,8 @@ type applier struct {
 // apply takes the plan's steps in the one order that is safe for them.
 func (r *applier) apply(ctx context.Context) error {
 	r.agent.sshd.Sweep()
-	r.closed = r.plan.world.Files.Holds()
-	r.wasClosed = r.recordedClosed() && !r.state.Unfinished && r.plan.world.Files.Closed()
+	r.closed, r.command = r.plan.world.Files.HoldsClosed(), r.plan.world.Files.Held().Keys
+	r.wasClosed = r.state.Applied.closed() && !r.state.Unfinished && r.plan.world.Files.Closed()
 	r.elsewhere = r.plan.Retire
 	var err error
 	if r.plan.Binding.State == metadata.Bound && r.plan.world.NoKeys == nil {
@@ -57,11 +57,6 @@ func (r *applier) apply(ctx context.Context) error {
 	return r.step(Record, StateDir+"/"+stateFile, func() error { return r.record() })
 }
 
-// recordedClosed tells whether the last record says that passwords are closed.
-func (r *applier) recordedClosed() bool {
-	return r.state.Applied != nil && r.state.Applied.PasswordClosed
-}
-
 // keepOpening remembers, of a pass that failed later on, that passwords are
 // open: sshd need not be made to load that again.
 func (r *applier) keepOpening() error {
@@ -72,6 +67,7 @@ func (r *applier) keepOpening() error {
 	if r.state.Applied != nil {
 		applied := *r.state.Applied
 		applied.PasswordClosed, applied.Layout, applied.Proof = false, "", nil
+		applied.KeysCommand = r.command
 		r.state.Applied = &applied
 	}
 	return r.state.save(r.agent.root)
@@ -121,24 +117,48 @@ func (r *applier) bind(ctx context.Context) error {
 	if err := r.writeKeys(ctx, WriteKeys, r.plan.Final); err != nil {
 		return err
 	}
+	if err := r.handOver(ctx); err != nil {
+		return err
+	}
 	return r.retire(ctx)
+}
+
+// handOverTime is longer than a logon takes that does not wait for a person.
+const handOverTime = 5 * time.Second
+
+// handOver waits, where the bound keys are to leave a file for the command alone:
+// whoever is just logging in met an sshd that does not ask the command yet.
+func (r *applier) handOver(ctx context.Context) error {
+	fromFile := func(p KeysPlace) bool { return !p.isIndex() && p.User == r.plan.world.Account.Name }
+	if !r.running || !slices.ContainsFunc(r.plan.Retire, fromFile) || r.command == (sshd.KeysCommand{}) {
+		return nil
+	}
+	select {
+	case <-time.After(handOverTime):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // lookAround takes in what writing the keys has changed, such as a folder that
 // had to be made, before the proof that the record will be about.
 func (r *applier) lookAround(ctx context.Context) error {
-	view, err := lookAtKeys(ctx, r.plan.world.Location)
-	if err != nil {
-		return err
+	world := r.plan.world
+	for i, store := range world.Stores {
+		now, err := store.look(ctx)
+		if err != nil {
+			return err
+		}
+		world.Stores[i] = now
 	}
-	r.plan.world.Keys = view
-	r.plan.world.Foreign = r.agent.stampForeign(r.plan.world)
+	world.Foreign = r.agent.stampForeign(world)
 	return nil
 }
 
 // unbind: the door first, then the key.
 func (r *applier) unbind(ctx context.Context) error {
-	if err := r.setPolicy(ctx, sshd.Policy{}); err != nil {
+	if err := r.setPolicy(ctx, r.plan.Policy); err != nil {
 		return err
 	}
 	if r.plan.world.NoKeys != nil {
@@ -170,16 +190,22 @@ func (r *applier) undecided() bool {
 	return (r.proof != nil && r.proof.Undecided()) || isNotYet(r.faults)
 }
 
-// writeKeys makes lines the managed block, if they are not already.
+// writeKeys makes lines those that are latchkey's in every store, where they are not
+// already.
 func (r *applier) writeKeys(ctx context.Context, verb Verb, lines []string) error {
-	return r.setKeys(ctx, verb, r.plan.world.Location, lines)
+	for _, store := range r.plan.world.Stores {
+		if err := r.setKeys(ctx, verb, store, lines); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (r *applier) setKeys(ctx context.Context, verb Verb, location authkeys.Location, lines []string) error {
+func (r *applier) setKeys(ctx context.Context, verb Verb, store keysStore, lines []string) error {
 	start := time.Now()
-	changed, err := setKeys(ctx, location, lines)
+	changed, err := store.set(ctx, lines)
 	if err != nil || changed {
-		r.note(Step{verb, location.Path}, start, err)
+		r.note(Step{verb, store.place().KeysFile}, start, err)
 	}
 	return err
 }
@@ -187,7 +213,10 @@ func (r *applier) setKeys(ctx context.Context, verb Verb, location authkeys.Loca
 // subject is what the proof is about.
 func (r *applier) subject() sshd.Subject {
 	world := r.plan.world
-	s := sshd.Subject{User: world.Account.Name, UID: world.Account.UID, Groups: world.Account.GroupNames, Home: world.Account.Home, KeysFile: world.Location.Path}
+	s := sshd.Subject{
+		User: world.Account.Name, UID: world.Account.UID, Groups: world.Account.GroupNames, Home: world.Account.Home,
+		KeysFile: world.Location.Path, Command: world.Command,
+	}
 	for _, g := range r.plan.grants {
 		if g.refused == nil {
 			s.Keys = append(s.Keys, g.offered)
@@ -256,22 +285,23 @@ func (r *applier) setPolicy(ctx context.Context, policy sshd.Policy) error {
 	}
 	next := files.With(policy)
 	differ := !next.Equal(files)
-	if !differ && !r.state.Unfinished && r.recordedClosed() == policy.Closed {
-		r.closed = policy.Closed
+	applied := r.state.Applied
+	if !differ && !r.state.Unfinished && applied.closed() == policy.Closed && applied.command() == policy.Keys {
+		r.closed, r.command = policy.Closed, policy.Keys
 		return nil
 	}
 	if err := r.unfinished(); err != nil && policy.Closed {
 		return err // to open, no memory is needed
 	}
 	if differ {
-		err = r.writePolicy(ctx, files, next, policy)
+		err = r.writePolicy(ctx, files, next)
 	} else {
 		err = r.agent.sshd.Test(ctx, r.agent.config.SSHD.Config)
 	}
 	if err != nil {
 		return err
 	}
-	r.closed = policy.Closed
+	r.closed, r.command = policy.Closed, policy.Keys
 	var became sshd.Listener
 	err = r.step(Reload, "sshd", func() (err error) {
 		became, err = r.agent.sshd.Reload(ctx, r.plan.world.Effective)
@@ -294,12 +324,8 @@ func (r *applier) unfinished() error {
 
 // writePolicy replaces sshd's files and has them tested; what sshd refuses is
 // taken back.
-func (r *applier) writePolicy(ctx context.Context, files, next *sshd.Files, policy sshd.Policy) error {
-	verb := OpenPassword
-	if policy.Closed {
-		verb = ClosePassword
-	}
-	return r.step(verb, r.plan.policyPath(), func() error {
+func (r *applier) writePolicy(ctx context.Context, files, next *sshd.Files) error {
+	return r.step(policyVerb(files, next), r.plan.policyPath(), func() error {
 		if err := r.agent.sshd.Write(files, next); err != nil {
 			return err
 		}

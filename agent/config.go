@@ -40,6 +40,19 @@ const (
 	LeavePassword   Password = "leave"
 )
 
+// Delivery tells how sshd is given the bound key.
+type Delivery string
+
+// The three ways.
+const (
+	ByFile    Delivery = "file"    // a block in the logon user's authorized_keys
+	ByCommand Delivery = "command" // an AuthorizedKeysCommand; nothing is written into the home
+	ByBoth    Delivery = "both"
+)
+
+func (d Delivery) file() bool    { return d != ByCommand }
+func (d Delivery) command() bool { return d != ByFile }
+
 // Config is latchkey.toml(5).
 type Config struct {
 	Metadata struct {
@@ -53,8 +66,8 @@ type Config struct {
 	Apply struct {
 		When     When     `toml:"when"`
 		Password Password `toml:"password"`
-		Delivery string   `toml:"delivery"` // "file"
-		Poll     Duration `toml:"poll"`     // how often a live agent asks
+		Delivery Delivery `toml:"delivery"`
+		Poll     Duration `toml:"poll"` // how often a live agent asks
 		// BootWait is how long sshd waits at boot for the first pass, 0s for not at all.
 		BootWait Duration `toml:"boot_wait"`
 	} `toml:"apply"`
@@ -93,7 +106,7 @@ func DefaultConfig() Config {
 	c.Login.User = "root"
 	c.Apply.When = AtBoot
 	c.Apply.Password = DisablePassword
-	c.Apply.Delivery = "file"
+	c.Apply.Delivery = ByFile
 	c.Apply.Poll.Duration = time.Minute
 	c.Apply.BootWait.Duration = 10 * time.Second
 	c.SSHD.Config = "/etc/ssh/sshd_config"
@@ -234,8 +247,8 @@ func (c *Config) check() *wrongValue {
 		return bad("apply.when", string(c.Apply.When), `"boot" or "live"`)
 	case c.Apply.Password != DisablePassword && c.Apply.Password != LeavePassword:
 		return bad("apply.password", string(c.Apply.Password), `"disable" or "leave"`)
-	case c.Apply.Delivery != "file":
-		return bad("apply.delivery", c.Apply.Delivery, `"file"; no other is in this release`)
+	case !slices.Contains([]Delivery{ByFile, ByCommand, ByBoth}, c.Apply.Delivery):
+		return bad("apply.delivery", string(c.Apply.Delivery), `"file", "command" or "both"`)
 	case c.Apply.Poll.Duration < minPoll:
 		return bad("apply.poll", c.Apply.Poll.String(), "at least 1s")
 	case c.Apply.BootWait.Duration < 0 || c.Apply.BootWait.Duration > maxBootWait:

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 	"github.com/latchkey-ssh/latchkey/metadata"
 )
@@ -23,7 +26,13 @@ import (
 
 // writtenTo are the folders in which an applier works. Each event in one of
 // them is a point at which it can be killed.
-var writtenTo = []string{"/home/" + testUser + "/.ssh", "/etc/ssh", "/etc/ssh/sshd_config.d", StateDir, RunDir}
+func (r *rig) writtenTo() []string {
+	folders := []string{"/home/" + testUser + "/.ssh", "/etc/ssh", "/etc/ssh/sshd_config.d", StateDir, RunDir}
+	if r.exists(index.Dir) {
+		folders = append(folders, index.Dir)
+	}
+	return folders
+}
 
 // passKilledAt makes a pass in a process that is killed at the n-th event in
 // the folders that it writes to. It tells whether the process was still alive.
@@ -34,7 +43,7 @@ func (r *rig) passKilledAt(n int, seen metadata.Binding) (killed bool) {
 		r.t.Fatal(err)
 	}
 	defer notify.Close()
-	for _, folder := range writtenTo {
+	for _, folder := range r.writtenTo() {
 		if err := notify.Add(r.Path(folder)); err != nil {
 			r.t.Fatal(err)
 		}
@@ -96,29 +105,28 @@ type change struct {
 	name     string
 	from, to func(t *testing.T, first, second testmachine.Key) metadata.Binding
 	between  func(r *rig)
+	// by is how keys are delivered before and from then on; by file where left out.
+	by [2]Delivery
+}
+
+// firstKey is a binding to the first key, noKey none.
+func firstKey(t *testing.T, first, _ testmachine.Key) metadata.Binding   { return bound(t, first) }
+func secondKey(t *testing.T, _, second testmachine.Key) metadata.Binding { return bound(t, second) }
+func noKey(*testing.T, testmachine.Key, testmachine.Key) metadata.Binding {
+	return unbound()
 }
 
 var changes = []change{
-	{
-		"bind", func(*testing.T, testmachine.Key, testmachine.Key) metadata.Binding { return unbound() },
-		func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
-		func(*rig) {},
-	},
-	{
-		"rebind", func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
-		func(t *testing.T, _, second testmachine.Key) metadata.Binding { return bound(t, second) },
-		func(*rig) {},
-	},
-	{
-		"unbind", func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
-		func(*testing.T, testmachine.Key, testmachine.Key) metadata.Binding { return unbound() },
-		func(*rig) {},
-	},
-	{
-		"put back", func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
-		func(t *testing.T, first, _ testmachine.Key) metadata.Binding { return bound(t, first) },
-		func(r *rig) { r.remove(dropIn); r.hangUp() },
-	},
+	{name: "bind", from: noKey, to: firstKey},
+	{name: "rebind", from: firstKey, to: secondKey},
+	{name: "unbind", from: firstKey, to: noKey},
+	{name: "put back", from: firstKey, to: firstKey, between: func(r *rig) { r.remove(dropIn); r.hangUp() }},
+	{name: "bind by command", from: noKey, to: firstKey, by: [2]Delivery{ByCommand, ByCommand}},
+	{name: "rebind by command", from: firstKey, to: secondKey, by: [2]Delivery{ByCommand, ByCommand}},
+	{name: "unbind by command", from: firstKey, to: noKey, by: [2]Delivery{ByCommand, ByCommand}},
+	{name: "file to command", from: firstKey, to: firstKey, by: [2]Delivery{ByFile, ByCommand}},
+	{name: "command to file", from: firstKey, to: firstKey, by: [2]Delivery{ByCommand, ByFile}},
+	{name: "both to command, rebound", from: firstKey, to: secondKey, by: [2]Delivery{ByBoth, ByCommand}},
 }
 
 func TestAPassKilledAnywhereLeavesAWayInAndIsFinishedByTheNext(t *testing.T) {
@@ -153,12 +161,20 @@ func killOften(t *testing.T, change change, kill func(*rig, int, metadata.Bindin
 	r.AuthorizedKeys(testUser)
 	r.WriteFile(keysFile, oddLines, 0o600)
 	r.Mkdir(RunDir, 0o755)
+	if change.by[0] != "" {
+		r.deliverBy(change.by[0])
+		r.Mkdir(index.Dir, 0o755)
+	}
 	r.StartSSHD()
 	first, second := testmachine.NewKey(t, "ed25519"), testmachine.NewKey(t, "ecdsa-256")
 	from, to := change.from(t, first, second), change.to(t, first, second)
 	for n := 1; ; n, times = n+stride, times+1 {
+		r.config.Apply.Delivery = cmp.Or(change.by[0], ByFile)
 		r.pass(from, How{Now: true})
-		change.between(r)
+		if change.between != nil {
+			change.between(r)
+		}
+		r.config.Apply.Delivery = cmp.Or(change.by[1], ByFile)
 		killed := kill(r, n, to)
 		if err := soundKeysFile(r.Path(keysFile)); err != nil {
 			t.Fatalf("killed at %d: %v", n, err)
@@ -188,8 +204,13 @@ func (r *rig) wantEnd(to metadata.Binding, first, second testmachine.Key) {
 	r.pass(to, How{Now: true})
 	isBound := to.State == metadata.Bound
 	for _, key := range []testmachine.Key{first, second} {
-		if holds, _ := r.blockHolds(key); holds != (isBound && to.Same(bound(r.t, key))) {
+		wanted := isBound && to.Same(bound(r.t, key))
+		if holds, _ := r.blockHolds(key); holds != (wanted && r.config.Apply.Delivery.file()) {
 			r.t.Errorf("%s: the block holds %.30s: %v", to.State, key.Line, holds)
+		}
+		lines := lookAtIndex(r.Root, testUser, nil).lines()
+		if holds := slices.Contains(lines, strings.TrimSpace(key.Line)); holds != (wanted && r.config.Apply.Delivery.command()) {
+			r.t.Errorf("%s: the index holds %.30s: %v", to.State, key.Line, holds)
 		}
 	}
 	if r.offersPassword() == isBound {
@@ -201,7 +222,7 @@ func (r *rig) wantEnd(to metadata.Binding, first, second testmachine.Key) {
 	if state := r.state(); state.Unfinished || !state.Applied.Binding.Same(to) || state.Applied.PasswordClosed != isBound {
 		r.t.Errorf("%s: remembered %+v", to.State, state.Applied)
 	}
-	for _, folder := range writtenTo {
+	for _, folder := range r.writtenTo() {
 		if left, _ := filepath.Glob(r.Path(folder) + "/.latchkey-*"); len(left) > 0 {
 			r.t.Errorf("%s: left behind: %s", to.State, left)
 		}

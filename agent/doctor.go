@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -34,8 +33,8 @@ type Check struct {
 
 // Doctor checks everything that decides over a logon, and changes nothing but
 // for one login record: the account is proved by a whole logon. The checks are
-// always in the same order: endpoint, in-force, sshd-config, account, keys-file,
-// key-type for each bound key, proof, password, listener, agent. One that fails has the ID of its cause for a
+// always in the same order: endpoint, in-force, sshd-config, account, keys-file and key-index
+// with keys-command, where keys go there, key-type for each bound key, proof, password, listener, agent. One that fails has the ID of its cause for a
 // name; what depends on it is left out.
 func (a *Agent) Doctor(ctx context.Context, seen metadata.Binding) ([]Check, error) {
 	state, err := loadState(a.root, hardwareID(a.root))
@@ -48,7 +47,7 @@ func (a *Agent) Doctor(ctx context.Context, seen metadata.Binding) ([]Check, err
 	sound := d.configuration(ctx)
 	sound = d.account() && sound
 	if sound && d.observe(ctx) {
-		d.keysFile()
+		d.keys()
 		d.logon(ctx)
 	}
 	d.running(ctx)
@@ -163,30 +162,63 @@ func (d *doctor) observe(ctx context.Context) bool {
 	return true
 }
 
-// keysFile checks that the bound keys, and no other of ours, are where sshd
-// looks.
-func (d *doctor) keysFile() {
-	const name = "keys-file"
-	binding, where := d.binding(), d.world.Location.Path
-	if binding.State == metadata.Unknown {
+// keys checks that the bound keys, and no other of ours, are where sshd looks.
+func (d *doctor) keys() {
+	if d.binding().State == metadata.Unknown {
 		return
 	}
 	p := d.plan()
 	for _, refused := range p.Refused {
 		d.cause(refused)
 	}
-	after, err := authkeys.Parse(d.world.Keys.Data).WithManaged(p.Final)
+	for _, store := range d.world.Stores {
+		d.store(store, p)
+	}
+	if d.binding().State == metadata.Bound {
+		d.command()
+	}
+}
+
+// store checks one of the places that hold the bound keys.
+func (d *doctor) store(store keysStore, p *Plan) {
+	name, where := "keys-file", store.place().KeysFile
+	if store.place().isIndex() {
+		name = "key-index"
+	}
+	settled, err := store.settled(p.Final)
 	switch {
 	case err != nil:
 		d.cause(*blocker(fmt.Errorf("edit %s: %w", where, err)))
-	case !d.world.Keys.Settled(after) && d.state.Failure != nil:
+	case !settled && d.state.Failure != nil:
 		d.cause(*d.state.Failure)
-	case !d.world.Keys.Settled(after):
-		d.add(name, Fail, "run \"latchkey apply\"", "%s is not as the binding asks for: %s", where, bindingWords(binding))
+	case !settled:
+		d.add(name, Fail, "run \"latchkey apply\"", "%s is not as the binding asks for: %s%s", where, bindingWords(d.binding()), spoilt(store))
 	case len(p.Final) == 0:
 		d.pass(name, "%s holds no key of latchkey's", where)
 	default:
 		d.pass(name, "%s holds %s", where, p.held())
+	}
+}
+
+// spoilt is why the helper would refuse an index, in brackets.
+func spoilt(store keysStore) string {
+	if s, ok := store.(*indexStore); ok && s.fault != nil {
+		return " (" + s.fault.Error() + ")"
+	}
+	return ""
+}
+
+// command checks what sshd asks for the keys in the index.
+func (d *doctor) command() {
+	const name = "keys-command"
+	held, wanted := d.world.Files.Held().Keys, d.world.Command
+	switch {
+	case d.world.NoCommand != nil:
+		d.cause(*blocker(d.world.NoCommand))
+	case held != wanted:
+		d.add(name, Fail, "run \"latchkey apply\"", "sshd's configuration does not have AuthorizedKeysCommand as delivery = %q asks for", d.agent.config.Apply.Delivery)
+	case wanted != sshd.KeysCommand{}:
+		d.pass(name, "sshd asks %s for the keys of %s, as %s", wanted.Command, wanted.For, wanted.User)
 	}
 }
 
@@ -198,7 +230,9 @@ func (d *doctor) logon(ctx context.Context) {
 		return
 	}
 	r := &applier{agent: d.agent, plan: d.plan()}
-	r.plan.Policy = sshd.Policy{Closed: d.world.Files.Holds(), Guard: d.agent.config.SSHD.MatchGuard}
+	r.plan.Policy = sshd.Policy{
+		Closed: d.world.Files.HoldsClosed(), Guard: d.agent.config.SSHD.MatchGuard, Keys: d.world.Files.Held().Keys,
+	}
 	d.keyTypes(r.plan)
 	if len(r.plan.Final) == 0 {
 		d.password(&sshd.Proof{Password: d.configuredPassword()})

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/metadata"
@@ -19,7 +21,7 @@ func (r *applier) unproved(ctx context.Context, undecided bool) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case !r.plan.Policy.Closed:
-		return r.setPolicy(ctx, sshd.Policy{})
+		return r.setPolicy(ctx, r.openPolicy())
 	case r.plan.Steady:
 		if r.closed {
 			r.faults = append(r.faults, stayCause)
@@ -61,7 +63,18 @@ func (r *applier) fallBack(ctx context.Context, undecided bool) error {
 	case r.wasClosed && r.otherKeysWork(), r.wasClosed && r.olderKeyWorks(ctx):
 		return nil
 	}
-	return r.setPolicy(ctx, sshd.Policy{})
+	return r.setPolicy(ctx, r.openPolicy())
+}
+
+// openPolicy is the policy for a key that is not proved: without what turns passwords
+// off, and without a command that sshd would not run, which would only be in the way
+// of an administrator's own.
+func (r *applier) openPolicy() sshd.Policy {
+	isCommands := func(c sshd.Cause) bool { return strings.HasPrefix(c.ID, "keys-command") }
+	if slices.ContainsFunc(r.faults, isCommands) {
+		return sshd.Policy{}
+	}
+	return r.plan.openPolicy()
 }
 
 // otherKeysWork tells whether, of several bound keys, those log in that can be used

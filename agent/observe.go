@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
@@ -22,9 +23,11 @@ type World struct {
 	Boot      string
 	Account   account.Account
 	Problems  []account.Problem
-	Location  authkeys.Location
-	Keys      *authkeys.View // the keys file, and what is around it
-	NoKeys    error          // why Keys could not be had; nothing about keys is true then
+	Location  authkeys.Location // of the keys file; zero where keys go into none
+	Stores    []keysStore       // where the keys go
+	NoKeys    error             // why they could not be looked at; nothing about keys is true then
+	Command   sshd.KeysCommand  // what is to ask for the keys in the index; zero where they are in none
+	NoCommand error             // why sshd cannot be given that command
 	Files     *sshd.Files
 	Effective sshd.Config // for a logon from loopback
 	// Foreign stamps all of it that is not ours. As long as it stays the same, so do
@@ -72,41 +75,48 @@ func (a *Agent) survey(ctx context.Context, user string, known *Applied) (*World
 	return w, nil
 }
 
-// surveyKeys looks at the keys file of the world's account.
+// surveyKeys looks at where the keys of the world's account go.
 func (a *Agent) surveyKeys(ctx context.Context, w *World) error {
 	var err error
-	if w.Location, err = a.locate(w.Account, w.Effective); err != nil {
-		return err
+	if a.config.Apply.Delivery.file() {
+		if w.Location, err = a.locate(w.Account, w.Effective); err != nil {
+			return err
+		}
+		store, err := lookAtFile(ctx, w.Location)
+		if err != nil {
+			return err
+		}
+		w.Stores = append(w.Stores, store)
 	}
-	if w.Keys, err = lookAtKeys(ctx, w.Location); err != nil {
-		return err
+	if a.config.Apply.Delivery.command() {
+		w.Command, w.NoCommand = a.keysCommand(w)
+		w.Stores = append(w.Stores, lookAtIndex(a.root, w.Account.Name, nil))
 	}
 	w.Foreign = a.stampForeign(w)
 	return nil
 }
 
-// place is the keys file of the world, and whose it is.
-func (w *World) place() KeysPlace { return KeysPlace{w.Account.Name, w.Location.Path} }
+// places are where the keys of the world go.
+func (w *World) places() []KeysPlace {
+	var places []KeysPlace
+	for _, store := range w.Stores {
+		places = append(places, store.place())
+	}
+	return places
+}
+
+// where names the places, for people.
+func (w *World) where() string {
+	var names []string
+	for _, place := range w.places() {
+		names = append(names, place.KeysFile)
+	}
+	return strings.Join(names, " ")
+}
 
 // homeTimeout bounds a visit to a home. One that is on a network may not
 // answer at all.
 const homeTimeout = 10 * time.Second
-
-func lookAtKeys(ctx context.Context, l authkeys.Location) (*authkeys.View, error) {
-	ctx, cancel := context.WithTimeout(ctx, homeTimeout)
-	defer cancel()
-	return authkeys.Look(ctx, l)
-}
-
-// setKeys makes lines the managed block of a keys file, if they are not
-// already, and tells whether it was written.
-func setKeys(ctx context.Context, l authkeys.Location, lines []string) (changed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, homeTimeout)
-	defer cancel()
-	edit := func(f *authkeys.File) ([]byte, error) { return f.WithManaged(lines) }
-	change, err := authkeys.Edit(ctx, l, edit)
-	return change.Changed, err
-}
 
 // effective is the configuration that a logon of the user meets, from memory
 // where nothing that decides it has changed.
@@ -145,7 +155,15 @@ func (a *Agent) stampSSHD(w *World) string {
 
 // stampForeign covers all that a proof depends on besides our own lines.
 func (a *Agent) stampForeign(w *World) string {
-	return stamp(w.SSHD, w.Problems, w.Location, w.Keys.Around, a.config.Apply, a.config.SSHD)
+	var around []any
+	for _, store := range w.Stores {
+		around = append(around, store.around())
+	}
+	var refused string
+	if w.NoCommand != nil {
+		refused = w.NoCommand.Error()
+	}
+	return stamp(w.SSHD, w.Problems, around, w.Command, refused, a.stampHelper(), a.config.Apply, a.config.SSHD)
 }
 
 // stamp is a digest of values by their JSON.

@@ -2,11 +2,11 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 
-	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/internal/asuser"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -19,6 +19,7 @@ type Verb string
 const (
 	WriteKeys     Verb = "write-keys"
 	Prove         Verb = "prove"
+	SetCommand    Verb = "set-keys-command"
 	ClosePassword Verb = "close-password"
 	OpenPassword  Verb = "open-password"
 	Reload        Verb = "reload"
@@ -39,7 +40,7 @@ type Plan struct {
 	Binding metadata.Binding `json:"binding"`
 	Steps   []Step           `json:"steps"`
 
-	// Stage are the key lines that stand in the block until the proof, Final those
+	// Stage are the key lines that stand in every store until the proof, Final those
 	// that stay. They differ where an older key must work until the new one does.
 	Stage, Final []string `json:"-"`
 	// WayIn are those of Stage that were proved last.
@@ -47,8 +48,7 @@ type Plan struct {
 	// Refused is why certificates among the bound keys cannot be used now. Nothing of
 	// them is written, and as long as there is one, passwords are not turned off.
 	Refused []sshd.Cause `json:"refused,omitempty"`
-	// Keys is the keys file as it will be, and Files sshd's.
-	Keys  []byte      `json:"-"`
+	// Files are sshd's as they will be.
 	Files *sshd.Files `json:"-"`
 	// Policy is what sshd is to be asked for once the key is proved.
 	Policy sshd.Policy `json:"-"`
@@ -62,6 +62,7 @@ type Plan struct {
 
 	world  *World
 	grants []grant
+	differ []KeysPlace // the stores that do not hold Final alone
 }
 
 // Empty tells whether there is nothing to do.
@@ -83,26 +84,47 @@ func plan(config *Config, state State, world *World, how How) (*Plan, error) {
 		p.Policy = sshd.Policy{
 			Closed: config.Apply.Password == DisablePassword,
 			Guard:  config.SSHD.MatchGuard,
+			Keys:   world.Command,
 		}
 		p.setGrants()
+		world.NoKeys = cmp.Or(world.NoKeys, world.NoCommand)
 	}
 	p.Files = world.Files.With(p.Policy)
 	if len(p.Refused) > 0 {
-		p.Files = world.Files.With(sshd.Policy{})
+		p.Files = world.Files.With(p.openPolicy())
+	}
+	p.Retire = state.retired(world.places())
+	if err := p.readStores(); err != nil {
+		world.NoKeys = cmp.Or(world.NoKeys, err)
 	}
 	if world.NoKeys != nil {
 		return p.withoutKeys(state, how)
 	}
-	file := authkeys.Parse(world.Keys.Data)
-	var err error
-	if p.Keys, err = file.WithManaged(p.Final); err != nil {
-		world.NoKeys = err
-		return p.withoutKeys(state, how)
-	}
-	p.stage(file, state.Proven.at(world.place()))
-	p.Retire = state.retired(world.place())
-	p.steps(file, state, how)
+	p.stage(state.Proven)
+	p.steps(state, how)
 	return p, nil
+}
+
+// openPolicy is the policy without what turns passwords off.
+func (p *Plan) openPolicy() sshd.Policy { return sshd.Policy{Keys: p.Policy.Keys} }
+
+// readStores finds what of the stores is not as it is to be in the end.
+func (p *Plan) readStores() error {
+	p.differ = nil
+	for i, store := range p.world.Stores {
+		if s, ok := store.(*indexStore); ok {
+			store = s.keeping(p.Retire)
+			p.world.Stores[i] = store
+		}
+		settled, err := store.settled(p.Final)
+		if err != nil {
+			return err
+		}
+		if !settled {
+			p.differ = append(p.differ, store.place())
+		}
+	}
+	return nil
 }
 
 // withoutKeys is the plan where the keys file cannot be reached. One thing is
@@ -113,14 +135,15 @@ func (p *Plan) withoutKeys(state State, how How) (*Plan, error) {
 		if isUndecided(p.world.NoKeys) || (state.Proven.inBoot(p.world.Boot) && !how.Now) {
 			return p, p.world.NoKeys
 		}
-		p.Policy = sshd.Policy{}
+		p.Policy = sshd.Policy{Keys: p.world.Files.Held().Keys} // it may be the way in
 		p.Files = p.world.Files.With(p.Policy)
 	}
 	differ := !p.Files.Equal(p.world.Files)
 	if !differ && !p.mustReload(state) {
 		return p, p.world.NoKeys
 	}
-	p.unbindSteps(false, p.mustReload(state))
+	p.Retire, p.differ = nil, nil
+	p.unbindSteps(p.mustReload(state))
 	return p, nil
 }
 
@@ -130,22 +153,26 @@ func isUndecided(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, asuser.ErrStillHanging)
 }
 
-// stage adds to the new lines those of proved keys that stand in the block now:
+// stage adds to the new lines those of proved keys that stand in a store now:
 // no new one has been proved yet.
-func (p *Plan) stage(file *authkeys.File, proven []string) {
+func (p *Plan) stage(proven *Proven) {
 	p.Stage = slices.Clone(p.Final)
 	if p.Binding.State != metadata.Bound {
 		return
 	}
-	for _, g := range p.grants {
-		if g.refused == nil && slices.Contains(proven, g.key.Fingerprint()) {
-			p.WayIn = append(p.WayIn, g.line)
+	for _, store := range p.world.Stores {
+		keys := proven.at(store.place())
+		for _, g := range p.grants {
+			if g.refused == nil && slices.Contains(keys, g.key.Fingerprint()) && !slices.Contains(p.WayIn, g.line) {
+				p.WayIn = append(p.WayIn, g.line)
+			}
 		}
-	}
-	for _, line := range file.ManagedLines() {
-		if key := fingerprintOf(line); slices.Contains(proven, key) && !p.binds(key) {
-			p.Stage = append(p.Stage, line)
-			p.WayIn = append(p.WayIn, line)
+		for _, line := range store.managed() {
+			key := fingerprintOf(line)
+			if slices.Contains(keys, key) && !p.binds(key) && !slices.Contains(p.Stage, line) {
+				p.Stage = append(p.Stage, line)
+				p.WayIn = append(p.WayIn, line)
+			}
 		}
 	}
 }
@@ -156,36 +183,39 @@ func (p *Plan) binds(fingerprint string) bool {
 }
 
 // steps lists what is to be done, nothing when all is as it was recorded.
-func (p *Plan) steps(file *authkeys.File, state State, how How) {
+func (p *Plan) steps(state State, how How) {
 	done := state.Applied
 	same := done != nil && !state.Unfinished && done.BootID == p.world.Boot && done.Binding.Same(p.Binding)
 	failed := done != nil && len(done.Faults) > 0
 	untouched := same && done.intact(p)
-	intact := untouched && p.keysAreLeft(file, failed)
+	intact := untouched && p.keysAreLeft(failed)
 	p.Steady = untouched && !how.Now && p.proved(state.Proven)
 	if intact && done.World == p.world.Foreign && !(failed && (how.Now || how.Retry)) {
 		return
 	}
-	keysDiffer := !p.world.Keys.Settled(p.Keys)
 	switch {
 	case len(p.Refused) > 0:
-		p.refusedSteps(keysDiffer, p.mustReload(state))
+		p.refusedSteps(p.mustReload(state))
 	case p.Binding.State == metadata.Bound:
-		p.bindSteps(keysDiffer, p.mustReload(state))
+		p.bindSteps(p.mustReload(state))
 	default:
-		p.unbindSteps(keysDiffer, p.mustReload(state))
+		p.unbindSteps(p.mustReload(state))
 	}
 }
 
-// keysAreLeft tells whether the keys file is as a pass leaves it: with the
+// keysAreLeft tells whether the stores are as a pass leaves them: with the
 // bound keys, and after a failed proof with those besides that were proved
 // before.
-func (p *Plan) keysAreLeft(file *authkeys.File, failed bool) bool {
-	left := p.Keys
+func (p *Plan) keysAreLeft(failed bool) bool {
+	left := p.Final
 	if failed {
-		left, _ = file.WithManaged(p.Stage)
+		left = p.Stage
 	}
-	return p.world.Keys.Settled(left)
+	differs := func(s keysStore) bool {
+		settled, err := s.settled(left)
+		return err != nil || !settled
+	}
+	return !slices.ContainsFunc(p.world.Stores, differs)
 }
 
 // proved tells whether proven is about this plan's keys, all of them and no
@@ -204,29 +234,32 @@ func (p *Plan) newIsWayIn() bool {
 // intact tells whether sshd's files hold what was applied to them.
 func (a *Applied) intact(p *Plan) bool {
 	policy := p.Policy
-	policy.Closed = a.PasswordClosed
+	policy.Closed, policy.Keys = a.PasswordClosed, a.KeysCommand
 	return p.world.Files.With(policy).Equal(p.world.Files)
 }
 
 // mustReload tells whether the running sshd may have another configuration than
 // its files hold: a pass was cut off, or the record says otherwise.
 func (p *Plan) mustReload(state State) bool {
-	recorded := state.Applied != nil && state.Applied.PasswordClosed
-	return state.Unfinished || recorded != p.world.Files.Holds()
+	return state.Unfinished || state.Applied.closed() != p.world.Files.HoldsClosed() ||
+		state.Applied.command() != p.world.Files.Held().Keys
 }
 
-func (p *Plan) bindSteps(keysDiffer, reload bool) {
-	if keysDiffer {
-		p.add(WriteKeys, p.world.Location.Path)
+// closed tells whether passwords were recorded as closed.
+func (a *Applied) closed() bool { return a != nil && a.PasswordClosed }
+
+// command is the command that was recorded as sshd's.
+func (a *Applied) command() sshd.KeysCommand {
+	if a == nil {
+		return sshd.KeysCommand{}
 	}
+	return a.KeysCommand
+}
+
+func (p *Plan) bindSteps(reload bool) {
+	p.addKeys(WriteKeys)
 	p.add(Prove, "key and account, by "+sshd.DefaultProgram+" -i")
-	filesDiffer := !p.Files.Equal(p.world.Files)
-	if filesDiffer && p.Policy.Closed {
-		p.add(ClosePassword, p.policyPath())
-	} else if filesDiffer {
-		p.add(OpenPassword, p.policyPath())
-	}
-	p.addReload(filesDiffer || reload)
+	p.addPolicy(reload)
 	p.add(AskListener, p.world.Effective.ListenAddress())
 	p.addRetire()
 	p.add(Record, StateDir+"/"+stateFile)
@@ -234,38 +267,52 @@ func (p *Plan) bindSteps(keysDiffer, reload bool) {
 
 // refusedSteps are those of a binding of which some key cannot be used: passwords
 // are on in the end, unless they are off already and another key logs in.
-func (p *Plan) refusedSteps(keysDiffer, reload bool) {
-	if keysDiffer {
-		p.add(WriteKeys, p.world.Location.Path)
-	}
+func (p *Plan) refusedSteps(reload bool) {
+	p.addKeys(WriteKeys)
 	if len(p.Final) > 0 {
 		p.add(Prove, "the other keys and the account, by "+sshd.DefaultProgram+" -i")
 	}
-	filesDiffer := !p.Files.Equal(p.world.Files)
-	if filesDiffer {
-		p.add(OpenPassword, p.policyPath())
-	}
-	p.addReload(filesDiffer || reload)
+	p.addPolicy(reload)
 	p.add(Record, StateDir+"/"+stateFile)
 }
 
-func (p *Plan) unbindSteps(keysDiffer, reload bool) {
-	filesDiffer := !p.Files.Equal(p.world.Files)
-	if filesDiffer {
-		p.add(OpenPassword, p.policyPath())
-	}
-	p.addReload(filesDiffer || reload)
-	if keysDiffer {
-		p.add(RemoveKeys, p.world.Location.Path)
-	}
+func (p *Plan) unbindSteps(reload bool) {
+	p.addPolicy(reload)
+	p.addKeys(RemoveKeys)
 	p.addRetire()
 	p.add(Record, StateDir+"/"+stateFile)
 }
 
-func (p *Plan) addReload(needed bool) {
-	if needed {
+// addKeys adds the stores that are to be written.
+func (p *Plan) addKeys(verb Verb) {
+	for _, place := range p.differ {
+		p.add(verb, place.KeysFile)
+	}
+}
+
+// addPolicy adds what sshd's files are to be changed by, and that sshd loads them.
+func (p *Plan) addPolicy(reload bool) {
+	differ := !p.Files.Equal(p.world.Files)
+	if differ {
+		p.add(policyVerb(p.world.Files, p.Files), p.policyPath())
+	}
+	if differ || reload {
 		p.add(Reload, "the running sshd, if there is one")
 	}
+}
+
+// policyVerb is what it means to bring sshd's files from one state to another.
+func policyVerb(from, to *sshd.Files) Verb {
+	switch {
+	case to.HoldsClosed():
+		if from.Closed() && to.Held().Keys != from.Held().Keys {
+			return SetCommand
+		}
+		return ClosePassword
+	case to.Held().Keys != (sshd.KeysCommand{}) && !from.HoldsClosed():
+		return SetCommand
+	}
+	return OpenPassword
 }
 
 func (p *Plan) addRetire() {
@@ -297,10 +344,16 @@ type FileDiff struct {
 
 // Diffs are the files that the plan changes.
 func (p *Plan) Diffs() []FileDiff {
-	all := []FileDiff{
-		{p.world.Location.Path, p.world.Keys.Data, p.Keys},
-		{p.world.Files.Path(), p.world.Files.Main, p.Files.Main},
-		{sshd.DropIn, p.world.Files.DropIn, p.Files.DropIn},
+	var all []FileDiff
+	if p.world.NoKeys == nil {
+		for _, store := range p.world.Stores {
+			all = append(all, store.diff(p.Final))
+		}
 	}
+	all = append(
+		all,
+		FileDiff{p.world.Files.Path(), p.world.Files.Main, p.Files.Main},
+		FileDiff{sshd.DropIn, p.world.Files.DropIn, p.Files.DropIn},
+	)
 	return slices.DeleteFunc(all, func(d FileDiff) bool { return bytes.Equal(d.Before, d.After) })
 }

@@ -57,10 +57,11 @@ func (s *situation) world() *World {
 	w.Location = authkeys.Location{Path: keysFile, Account: authkeys.Account{
 		Root: s.root, User: user.Name, UID: user.UID, GID: user.GID, Home: user.Home,
 	}}
-	var err error
-	if w.Keys, err = authkeys.Look(s.t.Context(), w.Location); err != nil {
+	store, err := lookAtFile(s.t.Context(), w.Location)
+	if err != nil {
 		s.t.Fatal(err)
 	}
+	w.Stores = []keysStore{store}
 	if w.Files, err = sshd.New(sshd.Daemon{Root: s.root}).ReadFiles(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func (s *situation) applied() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.write(keysFile, string(p.Keys))
+	s.write(keysFile, string(p.world.Stores[0].diff(p.Final).After))
 	if p.Files.DropIn != nil {
 		s.write(dropIn, string(p.Files.DropIn))
 	}

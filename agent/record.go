@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -23,9 +24,12 @@ func (r *applier) record() error {
 		World: world.Foreign, SSHD: world.SSHD, Effective: world.Effective.Only(rememberedKeywords...),
 	}
 	if applied.Binding.State == metadata.Bound {
-		applied.KeysFile = world.Location.Path
+		applied.KeysFile, applied.KeysCommand = world.Location.Path, r.command
+		if r.agent.config.Apply.Delivery.command() {
+			applied.Index = index.Bound
+		}
 	}
-	if r.closed {
+	if r.closed || r.command != (sshd.KeysCommand{}) {
 		applied.Layout = world.Files.Layout(r.plan.Policy)
 	}
 	r.state.Applied, r.state.Unfinished = applied, false
@@ -43,7 +47,8 @@ func (r *applier) record() error {
 func (r *applier) noteProven() {
 	switch {
 	case r.works:
-		proven := &Proven{KeysPlace: r.plan.world.place(), BootID: r.plan.world.Boot}
+		places := r.plan.world.places()
+		proven := &Proven{KeysPlace: places[0], Index: len(places) > 1, BootID: r.plan.world.Boot}
 		for _, key := range r.plan.Binding.Keys {
 			proven.Fingerprints = append(proven.Fingerprints, key.Fingerprint())
 		}
@@ -83,7 +88,7 @@ func (r *applier) announce(before, now *Applied) {
 	}
 	wasClosed := before != nil && before.PasswordClosed
 	if r.outcome.wrote() {
-		r.agent.log.Info("instance brought to its binding", "user", world.Account.Name, "path", world.Location.Path, "steps", r.outcome.steps())
+		r.agent.log.Info("instance brought to its binding", "user", world.Account.Name, "path", world.where(), "steps", r.outcome.steps())
 	}
 	switch {
 	case now.PasswordClosed && !wasClosed:
@@ -96,7 +101,7 @@ func (r *applier) announce(before, now *Applied) {
 // wrote tells whether the pass changed a file of the instance.
 func (o *Outcome) wrote() bool {
 	return slices.ContainsFunc(o.Done, func(d Done) bool {
-		return slices.Contains([]Verb{WriteKeys, RemoveKeys, ClosePassword, OpenPassword}, d.Verb)
+		return slices.Contains([]Verb{WriteKeys, RemoveKeys, SetCommand, ClosePassword, OpenPassword}, d.Verb)
 	})
 }
 
@@ -128,7 +133,7 @@ var (
 // event logs e for the logon user of the world.
 func (a *Agent) event(e event, world *World, more ...any) {
 	fields := append([]any{
-		"MESSAGE_ID", e.id, "user", world.Account.Name, "path", world.Location.Path, "boot_id", world.Boot,
+		"MESSAGE_ID", e.id, "user", world.Account.Name, "path", world.where(), "boot_id", world.Boot,
 	}, more...)
 	a.log.Log(context.Background(), e.level, e.text, fields...)
 }

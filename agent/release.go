@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,10 +58,16 @@ func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error)
 	// A state that cannot be read must not keep anybody's instance.
 	state, _ := loadState(a.root, hardwareID(a.root))
 	r := &release{agent: a, state: state, removeKeys: removeKeys, out: &Released{Files: []ReleasedFile{}}}
+	if err := r.keepInFile(ctx); err != nil {
+		return r.out, fmt.Errorf("the bound key is in no file yet, so nothing is changed: %w", err)
+	}
 	if err := r.open(ctx); err != nil {
 		return r.out, errors.Join(fmt.Errorf("passwords are not open again, so no key is removed: %w", err), r.keepAll(ctx))
 	}
 	if err := r.keys(ctx); err != nil {
+		return r.out, err
+	}
+	if err := removeIndex(a.root); err != nil {
 		return r.out, err
 	}
 	return r.out, r.forget()
@@ -88,7 +95,7 @@ func (r *release) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	load := files.Holds() || r.state.Unfinished || (r.state.Applied != nil && r.state.Applied.PasswordClosed)
+	load := files.Holds() || r.state.Unfinished || r.state.Applied.closed()
 	if files.Holds() {
 		r.state.Unfinished = true
 		_ = r.state.save(r.agent.root) // to open, no memory is needed
@@ -145,7 +152,7 @@ func (r *release) noteOpen() error {
 		return nil
 	}
 	applied := *r.state.Applied
-	applied.PasswordClosed = false
+	applied.PasswordClosed, applied.KeysCommand = false, sshd.KeysCommand{}
 	r.state.Applied = &applied
 	return r.state.save(r.agent.root)
 }
@@ -158,7 +165,7 @@ func (r *release) openWithoutMain(ctx context.Context, missing error) error {
 		return fmt.Errorf("take the drop-in away: %w", err)
 	}
 	r.out.Opened = err == nil
-	closed := r.out.Opened || (r.state.Applied != nil && r.state.Applied.PasswordClosed)
+	closed := r.out.Opened || r.state.Applied.closed()
 	found, err := r.agent.sshd.Running(ctx, r.remembered())
 	if err != nil {
 		return err
@@ -216,16 +223,17 @@ func (r *release) keys(ctx context.Context) error {
 func (r *release) places(ctx context.Context) ([]KeysPlace, error) {
 	var places []KeysPlace
 	add := func(place KeysPlace) {
-		if place.KeysFile != "" && !slices.Contains(places, place) {
+		if place.KeysFile != "" && !place.isIndex() && !slices.Contains(places, place) {
 			places = append(places, place)
 		}
 	}
-	if done := r.state.Applied; done != nil {
-		add(KeysPlace{done.User, done.KeysFile})
+	for _, place := range r.state.Applied.places() {
+		add(place)
 	}
 	world, err := r.agent.survey(ctx, r.user(), r.state.Applied)
 	if err == nil {
-		add(world.place())
+		location, _ := r.agent.locate(world.Account, world.Effective)
+		add(KeysPlace{location.User, location.Path})
 	}
 	for _, place := range r.state.Elsewhere {
 		add(place)
@@ -234,6 +242,31 @@ func (r *release) places(ctx context.Context) ([]KeysPlace, error) {
 		err = nil // what is remembered is enough
 	}
 	return places, err
+}
+
+// keepInFile puts the keys that are in the index alone into the keys file, if they
+// are to stay: once the command that asks the index is gone, nothing else would let
+// them in.
+func (r *release) keepInFile(ctx context.Context) error {
+	done := r.state.Applied
+	lines := lookAtIndex(r.agent.root, r.user(), nil).lines()
+	if r.removeKeys || len(lines) == 0 || (done != nil && done.KeysFile != "") {
+		return nil
+	}
+	world, err := r.agent.survey(ctx, r.user(), done)
+	if err != nil {
+		return err
+	}
+	location, err := r.agent.locate(world.Account, world.Effective)
+	if err != nil {
+		return cmp.Or(world.NoKeys, err)
+	}
+	store, err := lookAtFile(ctx, location)
+	if err != nil {
+		return err
+	}
+	_, err = store.set(ctx, lines)
+	return err
 }
 
 // keeps tells whether a key of the block stays: one that is bound, or, where

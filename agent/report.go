@@ -26,7 +26,8 @@ type Report struct {
 	User    string            `json:"user,omitempty"`
 	// KeysFile is where the key is, Password whether passwords are taken as proved.
 	KeysFile string       `json:"keys_file,omitempty"`
-	Password string       `json:"password"` // "off", "on" or "unknown"
+	Index    string       `json:"index,omitempty"` // the index that the AuthorizedKeysCommand reads
+	Password string       `json:"password"`        // "off", "on" or "unknown"
 	Layout   sshd.Layout  `json:"layout,omitempty"`
 	ProvedAt *time.Time   `json:"proved_at,omitempty"`
 	Proof    *ProofRecord `json:"proof,omitempty"`
@@ -108,7 +109,7 @@ func (r *Report) addPending(state State, seen metadata.Binding) {
 }
 
 func (r *Report) addApplied(applied *Applied, boot string) {
-	r.User, r.KeysFile, r.Layout = applied.User, applied.KeysFile, applied.Layout
+	r.User, r.KeysFile, r.Index, r.Layout = applied.User, applied.KeysFile, applied.Index, applied.Layout
 	r.Proof, r.ThisBoot = applied.Proof, applied.BootID == boot
 	if applied.Proof != nil {
 		r.ProvedAt = &applied.At

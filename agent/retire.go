@@ -15,20 +15,32 @@ import (
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
-// retired are the places with a block of ours that are not the one of now.
-func (s *State) retired(now KeysPlace) []KeysPlace {
-	places := slices.Clone(s.Elsewhere)
-	if done := s.Applied; done != nil && done.KeysFile != "" {
-		places = append(places, KeysPlace{done.User, done.KeysFile})
-	}
+// retired are the places with lines of ours that are not those of now.
+func (s *State) retired(now []KeysPlace) []KeysPlace {
+	places := append(slices.Clone(s.Elsewhere), s.Applied.places()...)
 	slices.SortFunc(places, func(a, b KeysPlace) int {
 		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.KeysFile, b.KeysFile))
 	})
-	places = slices.DeleteFunc(places, func(p KeysPlace) bool { return p == now })
+	places = slices.DeleteFunc(places, func(p KeysPlace) bool { return slices.Contains(now, p) })
 	return slices.Compact(places)
 }
 
-// retire takes our block out of the files in which it has no business any more.
+// places are where the recorded keys went.
+func (a *Applied) places() []KeysPlace {
+	if a == nil {
+		return nil
+	}
+	var places []KeysPlace
+	if a.KeysFile != "" {
+		places = append(places, KeysPlace{a.User, a.KeysFile})
+	}
+	if a.Index != "" {
+		places = append(places, indexPlace(a.User))
+	}
+	return places
+}
+
+// retire takes our lines out of the places in which it has no business any more.
 // An account that is gone has taken its file along.
 func (r *applier) retire(ctx context.Context) error {
 	var left []KeysPlace
@@ -51,6 +63,9 @@ func (r *applier) retire(ctx context.Context) error {
 }
 
 func (r *applier) retireFrom(ctx context.Context, place KeysPlace) error {
+	if place.isIndex() {
+		return r.retireFromIndex(ctx, place.User)
+	}
 	user, err := account.Lookup(r.agent.root, place.User)
 	if errors.Is(err, account.ErrUnknownUser) {
 		if _, gone := os.Lstat(filepath.Join(r.agent.root, place.KeysFile)); errors.Is(gone, fs.ErrNotExist) {
@@ -60,5 +75,24 @@ func (r *applier) retireFrom(ctx context.Context, place KeysPlace) error {
 	if err != nil {
 		return err
 	}
-	return r.setKeys(ctx, RemoveKeys, authkeys.Location{Account: r.agent.keysAccount(user), Path: place.KeysFile}, nil)
+	store, err := lookAtFile(ctx, authkeys.Location{Account: r.agent.keysAccount(user), Path: place.KeysFile})
+	if err != nil {
+		return err
+	}
+	return r.setKeys(ctx, RemoveKeys, store, nil)
+}
+
+// retireFromIndex takes a user's lines out of the index, all of which goes where no
+// key is to be in there.
+func (r *applier) retireFromIndex(ctx context.Context, user string) error {
+	var others []string
+	if r.agent.config.Apply.Delivery.command() {
+		others = append(others, r.plan.world.Account.Name)
+	}
+	for _, place := range r.plan.Retire {
+		if place.isIndex() && place.User != user {
+			others = append(others, place.User)
+		}
+	}
+	return r.setKeys(ctx, RemoveKeys, lookAtIndex(r.agent.root, user, others), nil)
 }

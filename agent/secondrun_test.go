@@ -51,6 +51,30 @@ var settledStates = map[string]func(t *testing.T, r *rig) metadata.Binding{
 		r.Mkdir(keysFile, 0o700)
 		return bound(t, testmachine.NewKey(t, "ed25519"))
 	},
+	"by command": func(t *testing.T, r *rig) metadata.Binding {
+		r.deliverBy(ByCommand)
+		return bound(t, testmachine.NewKey(t, "ed25519"))
+	},
+	"by both, password left": func(t *testing.T, r *rig) metadata.Binding {
+		r.deliverBy(ByBoth)
+		r.config.Apply.Password = LeavePassword
+		return bound(t, testmachine.NewKey(t, "ed25519"))
+	},
+	"by command, after an administrator's": func(t *testing.T, r *rig) metadata.Binding {
+		r.deliverBy(ByCommand)
+		r.SSHDConfig("AuthorizedKeysCommand /bin/echo\nAuthorizedKeysCommandUser nobody\n" + testmachine.DefaultSSHDConfig)
+		return bound(t, testmachine.NewKey(t, "ed25519"))
+	},
+	"by a command that sshd does not run": func(t *testing.T, r *rig) metadata.Binding {
+		r.deliverBy(ByCommand)
+		r.WriteFile(helperPath, "#!/bin/sh\nexit 1\n", 0o755)
+		return bound(t, testmachine.NewKey(t, "ed25519"))
+	},
+	"by a command that cannot be taken over": func(t *testing.T, r *rig) metadata.Binding {
+		r.deliverBy(ByCommand)
+		r.Run(t, "userdel", HelperUser)
+		return bound(t, testmachine.NewKey(t, "ed25519"))
+	},
 	"a change waits for the restart": func(t *testing.T, r *rig) metadata.Binding {
 		r.pass(bound(t, testmachine.NewKey(t, "ed25519")), How{Now: true})
 		return unbound()

@@ -19,6 +19,10 @@ import (
 // StateDir is where the agent keeps what it has done, below the root.
 const StateDir = "/var/lib/latchkey"
 
+// stateDirMode lets everybody pass to the key index, which is below. What else is in
+// the folder is root's alone.
+const stateDirMode = 0o711
+
 const stateFile = "state.json"
 
 // stateVersion changes when an older agent must not read the file.
@@ -58,7 +62,7 @@ func (s *State) opens() bool { return s.InForce != nil && s.InForce.State == met
 // KeysPlace is a keys file and whose it is.
 type KeysPlace struct {
 	User     string `json:"user"`
-	KeysFile string `json:"keys_file"` // path below the root
+	KeysFile string `json:"keys_file"` // path below the root; that of the index for keys in there
 }
 
 // Proven is what a real sshd said yes to: these keys, from this file, for this
@@ -67,12 +71,13 @@ type Proven struct {
 	KeysPlace
 	Fingerprints []string `json:"fingerprints"`
 	BootID       string   `json:"boot_id"`
+	Index        bool     `json:"index,omitempty"` // from the index as well
 }
 
 // at returns the fingerprints of the keys proved at a place; none for any
 // other, or when nothing is proved.
 func (p *Proven) at(place KeysPlace) []string {
-	if p == nil || p.KeysPlace != place {
+	if p == nil || (p.KeysPlace != place && (!p.Index || place != indexPlace(p.User))) {
 		return nil
 	}
 	return p.Fingerprints
@@ -83,9 +88,13 @@ func (p *Proven) inBoot(boot string) bool { return p != nil && p.BootID == boot 
 
 // Applied is the outcome of the last pass that did something.
 type Applied struct {
-	Binding        metadata.Binding `json:"binding"`
-	User           string           `json:"user"`
+	Binding metadata.Binding `json:"binding"`
+	User    string           `json:"user"`
+	// KeysFile is the file that the keys are in, Index the index, KeysCommand what asks
+	// the index; each is empty where that is no way of theirs.
 	KeysFile       string           `json:"keys_file,omitempty"`
+	Index          string           `json:"index,omitempty"`
+	KeysCommand    sshd.KeysCommand `json:"keys_command,omitzero"`
 	Layout         sshd.Layout      `json:"layout,omitempty"`
 	PasswordClosed bool             `json:"password_closed"`
 	BootID         string           `json:"boot_id"`
@@ -161,7 +170,7 @@ func (s *State) noteFailure(root string, failure error) error {
 // save replaces the state file.
 func (s State) save(root string) error {
 	dir := filepath.Join(root, StateDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, stateDirMode); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
 	data, err := json.MarshalIndent(s, "", "  ")

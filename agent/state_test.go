@@ -20,7 +20,7 @@ func TestStateComesBackAsItWasSaved(t *testing.T) {
 	want := State{
 		Version: stateVersion, InstanceID: testInstance, Hardware: "h1", BootID: "b1", InForce: &binding, Unfinished: true,
 		Applied:   &Applied{Binding: binding, User: testUser, PasswordClosed: true, Faults: []sshd.Cause{{ID: "x"}}},
-		Proven:    &Proven{KeysPlace{testUser, "/k"}, []string{"SHA256:x"}, "b1"},
+		Proven:    &Proven{KeysPlace{testUser, "/k"}, []string{"SHA256:x"}, "b1", false},
 		Elsewhere: []KeysPlace{{"root", "/root/k"}},
 		Failure:   &sshd.Cause{ID: "disk-full"},
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -72,11 +73,15 @@ func (w *watch) follow(ctx context.Context, a *Agent, configPath string, outcome
 			a.log.Warn("folder is not watched", slog.Any("error", err))
 		}
 	}
-	if outcome == nil || outcome.Plan == nil || outcome.Plan.world.Location.Path == "" {
+	if outcome == nil || outcome.Plan == nil || len(outcome.Plan.world.Stores) == 0 {
 		return // earlier watches stay: nobody knows yet what to watch instead
 	}
+	var opened []*os.File
+	var err error
 	location := outcome.Plan.world.Location
-	opened, err := foldersOf(ctx, location)
+	if location.Path != "" {
+		opened, err = foldersOf(ctx, location)
+	}
 	for _, folder := range opened {
 		wanted[folder.Name()] = nameBelow(folder.Name(), filepath.Join(location.Root, location.Path))
 		err = errors.Join(err, w.add(folder.Name(), folder, wanted[folder.Name()]), folder.Close())
@@ -217,6 +222,12 @@ func (a *Agent) systemFolders() map[string][]string {
 		filepath.Join(a.root, "/run"):                         {"nologin"},
 		filepath.Join(a.root, path.Dir(a.config.SSHD.Config)): nil,
 		filepath.Join(a.root, path.Dir(sshd.DropIn)):          nil,
+	}
+	if a.config.Apply.Delivery.command() {
+		folders[filepath.Join(a.root, index.Dir)] = []string{path.Base(index.Bound)}
+		for _, folder := range helperFolders {
+			folders[filepath.Join(a.root, folder)] = []string{helperName}
+		}
 	}
 	files, err := a.sshd.ReadFiles()
 	if err != nil {
