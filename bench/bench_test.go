@@ -170,12 +170,7 @@ type daemon struct {
 
 func newDaemon(b *testing.B) *daemon {
 	b.Helper()
-	d := &daemon{rig: newRig(b), program: filepath.Join(b.TempDir(), "latchkeyd")}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", d.program, "../cmd/latchkeyd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build latchkeyd: %v\n%s", err, out)
-	}
+	d := &daemon{rig: newRig(b), program: buildProgram(b, "../cmd/latchkeyd")}
 	d.endpoint = imds.New(imds.Instance{ID: instanceID, HTTPTokens: imds.TokensOptional, HTTPEndpoint: imds.EndpointEnabled})
 	server := httptest.NewServer(d.endpoint)
 	b.Cleanup(server.Close)

@@ -203,12 +203,7 @@ func BenchmarkTargetStart(b *testing.B) {
 
 // BenchmarkTargetProgram is latchkey-sshd: how soon it listens, and what it takes to hold connections.
 func BenchmarkTargetProgram(b *testing.B) {
-	program := filepath.Join(b.TempDir(), "latchkey-sshd")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "../cmd/latchkey-sshd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build latchkey-sshd: %v\n%s", err, out)
-	}
+	program := buildProgram(b, "../cmd/latchkey-sshd")
 	b.Run("start", func(b *testing.B) { benchmarkProgramStart(b, program) })
 	b.Run("held", func(b *testing.B) { benchmarkHeld(b, program) })
 }

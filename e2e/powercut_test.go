@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey-ssh/latchkey/agent"
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 )
 
@@ -30,7 +31,7 @@ const (
 	stateFile = agent.StateDir + "/state.json"
 )
 
-var writtenFolders = []string{filepath.Dir(ecsKeys), "/etc/ssh", "/etc/ssh/sshd_config.d", agent.StateDir}
+var writtenFolders = []string{filepath.Dir(ecsKeys), "/etc/ssh", "/etc/ssh/sshd_config.d", agent.StateDir, index.Dir}
 
 // victim is an instance whose power is cut again and again.
 type victim struct {
@@ -39,6 +40,7 @@ type victim struct {
 	ownLines string          // what ecs-user had in authorized_keys before the first bind
 	unbound  string          // sshd's configuration with no key bound
 	key      testmachine.Key // the one that is bound, or was bound last
+	delivery agent.Delivery  // how it is to be delivered
 	files    []string        // what writtenFolders hold when no pass was cut off
 	midway   int             // how often a pass was cut off before it was over
 }
@@ -48,7 +50,7 @@ type victim struct {
 func newVictim(t *testing.T) *victim {
 	t.Helper()
 	own := testmachine.NewKey(t, "ed25519")
-	v := &victim{own: own, ownLines: "# mine\r\n\n\tnot a key at all\n" + own.Line + "\n# no newline"}
+	v := &victim{own: own, delivery: agent.ByFile, ownLines: "# mine\r\n\n\tnot a key at all\n" + own.Line + "\n# no newline"}
 	v.instance = boot(t, func(i *instance) {
 		i.endpoint.loginAs(ecsUser)
 		i.AuthorizedKeys(ecsUser)
@@ -179,11 +181,21 @@ func (v *victim) isRecorded() bool {
 	if v.endpoint.Instance().PublicKey == "" {
 		return len(bound) == 0
 	}
+	if (state.Applied.KeysFile != "") != (v.delivery == agent.ByFile) {
+		return false
+	}
 	return len(bound) == 1 && bound[0].Fingerprint() == ssh.FingerprintSHA256(v.key.Signer.PublicKey())
 }
 
 // cutAndBoot cuts the power at a moment of a pass and has the next boot.
 func (v *victim) cutAndBoot(at moment, begin func() (over func() bool)) {
+	v.t.Helper()
+	v.cut(at, begin)
+	v.start()
+}
+
+// cut cuts the power at a moment of a pass.
+func (v *victim) cut(at moment, begin func() (over func() bool)) {
 	v.t.Helper()
 	v.follow(at, begin)
 	v.powerCut()
@@ -195,7 +207,6 @@ func (v *victim) cutAndBoot(at moment, begin func() (over func() bool)) {
 	if keys := v.ReadFile(ecsKeys); !strings.HasSuffix(keys, v.ownLines) {
 		v.t.Errorf("%v: the cut left this in authorized_keys:\n%s", at, keys)
 	}
-	v.start()
 }
 
 // wantBoundAgain checks the instance after a boot with the key bound.

@@ -44,7 +44,12 @@ func TestSystemdReloadsItsServiceAndSessionsSurvive(t *testing.T) {
 // then.
 func (i *instance) session(key testmachine.Key) (said string, end func() string) {
 	i.t.Helper()
-	session := i.ssh("root", byKey(key), "echo begun; read word; echo heard $word")
+	return i.sessionOf("root", key)
+}
+
+func (i *instance) sessionOf(user string, key testmachine.Key) (said string, end func() string) {
+	i.t.Helper()
+	session := i.ssh(user, byKey(key), "echo begun; read word; echo heard $word")
 	input, err := session.StdinPipe()
 	if err != nil {
 		i.t.Fatal(err)

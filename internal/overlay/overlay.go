@@ -23,7 +23,7 @@ var ownFolders = map[string]fs.FileMode{
 	"root":             0o700,
 	"run":              0o755,
 	"tmp":              0o777 | fs.ModeSticky,
-	"var/lib/latchkey": 0o700,
+	"var/lib/latchkey": 0o711,
 }
 
 // deviceNodes are what sshd, PAM and a shell open in /dev.
