@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -76,8 +77,8 @@ func (a *Agent) keysCommand(w *World) (sshd.KeysCommand, error) {
 	if err != nil {
 		return none, fmt.Errorf("%w: %w", errChain, err)
 	}
-	if admin.Command == "" || isHelper(admin.Command, helper) {
-		return own, a.helperAccount()
+	if admin.User == "" || isHelper(admin.Command, helper) { // without a user, sshd does not run it
+		return own, cmp.Or(own.Validate(), a.helperAccount())
 	}
 	if err := a.chainable(admin); err != nil {
 		return none, fmt.Errorf("%w: %s: %w", errChain, admin.Command, err)

@@ -24,6 +24,9 @@ type Candidate struct {
 	// Command is a third one, for a policy with a keys command: the same as Config,
 	// but no file holds keys of that user, so that only the command can answer.
 	Command string
+	// File is Config without that command, so that it does not hide what is wrong with
+	// the file; Config itself where there is none.
+	File string
 
 	text *Text // the configuration it is made of, for telling where a line stands
 }
@@ -38,6 +41,8 @@ const (
 	logonKeys       = "logon_keys"
 	commandConfig   = "command_config"
 	commandDropIn   = "command.conf"
+	fileConfig      = "file_config"
+	fileDropIn      = "file.conf"
 )
 
 // Prepare writes the candidate for policy p on top of files.
@@ -59,10 +64,13 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 	contents := map[string][]byte{logonKeys: key.AuthorizedKeys()}
 	files.candidate(contents, dir, candidateConfig, candidateDropIn, p)
 	files.candidate(contents, dir, logonConfig, logonDropIn, withKey)
+	c.File = c.Config
 	if p.Keys != (KeysCommand{}) {
-		c.Command = path.Join(dir, commandConfig)
-		p.keysFileOff = true
-		files.candidate(contents, dir, commandConfig, commandDropIn, p)
+		c.Command, c.File = path.Join(dir, commandConfig), path.Join(dir, fileConfig)
+		byCommand, byFile := p, p
+		byCommand.keysFileOff, byFile.Keys = true, KeysCommand{}
+		files.candidate(contents, dir, commandConfig, commandDropIn, byCommand)
+		files.candidate(contents, dir, fileConfig, fileDropIn, byFile)
 	}
 	return c, d.writeCandidate(dir, contents)
 }

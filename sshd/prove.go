@@ -1,6 +1,7 @@
 package sshd
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
@@ -28,7 +29,7 @@ func (s Subject) keyQuestions(c *Candidate) []keyQuestion {
 	var configs []string
 	byCommand := s.Command != (KeysCommand{}) && c.Command != ""
 	if s.KeysFile != "" || !byCommand {
-		configs = append(configs, c.Config)
+		configs = append(configs, cmp.Or(c.File, c.Config))
 	}
 	if byCommand {
 		configs = append(configs, c.Command)
