@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -72,10 +73,16 @@ func (r *rig) line() string {
 
 func TestABoundCertificateLetsItsKeyInWithinItsBounds(t *testing.T) {
 	t.Parallel()
-	for _, release := range []string{here, older, newer} {
+	for _, release := range []string{here, older, newer, "by command"} {
 		t.Run(orElse(release, "here"), func(t *testing.T) {
 			t.Parallel()
-			r := newRigOf(t, release)
+			var r *rig
+			if release == "by command" {
+				r = newRig(t)
+				r.deliverBy(ByCommand)
+			} else {
+				r = newRigOf(t, release)
+			}
 			r.StartSSHD()
 			key := newCertificate(t, func(c *ssh.Certificate) {
 				c.ValidPrincipals = []string{"somebody", testUser}
@@ -222,7 +229,19 @@ func TestACertificateThatShutsTheProofOutKeepsPasswordsOn(t *testing.T) {
 // opens passwords, since it was latchkey that wrote the end onto the line.
 func TestACertificateThatExpiresInForceOpensPasswordsAgain(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	for _, delivery := range []Delivery{ByFile, ByCommand} {
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.deliverBy(delivery)
+			r.wantPasswordsOpenedByTheEnd()
+		})
+	}
+}
+
+func (r *rig) wantPasswordsOpenedByTheEnd() {
+	t := r.t
+	t.Helper()
 	r.StartSSHD()
 	const lasts = 8 * time.Second
 	key := newCertificate(t, validFor(lasts))
@@ -250,8 +269,8 @@ func TestACertificateThatExpiresInForceOpensPasswordsAgain(t *testing.T) {
 	}
 	wantFault(t, outcome.Applied.Faults, "certificate-expired", "expired")
 	r.wantPassword(true)
-	if got := r.ReadFile(keyFile); got != "" {
-		t.Errorf("the keys file holds\n%s", got)
+	if r.exists(keyFile) && r.ReadFile(keyFile) != "" || r.exists(index.Bound) {
+		t.Error("the key is still in the keys file, or in the index")
 	}
 }
 

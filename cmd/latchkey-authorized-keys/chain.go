@@ -42,17 +42,16 @@ type child struct {
 // folder and our environment, which is the one that sshd gives to such a command.
 // It does not outlive us.
 func start(words []string, stderr int) (*child, error) {
+	input, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &syscallError{"open /dev/null", err}
+	}
+	defer func() { _ = syscall.Close(input) }()
 	w, output, err := newWatch()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = syscall.Close(output) }()
-	input, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		w.close()
-		return nil, &syscallError{"open /dev/null", err}
-	}
-	defer func() { _ = syscall.Close(input) }()
 	pid, err := syscall.ForkExec(words[0], words, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   syscall.Environ(),
@@ -61,6 +60,7 @@ func start(words []string, stderr int) (*child, error) {
 	})
 	if err != nil {
 		w.close()
+		_ = syscall.Close(w.closing)
 		return nil, &syscallError{"start it", err}
 	}
 	go w.awaitEnd(pid)

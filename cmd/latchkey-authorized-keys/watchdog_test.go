@@ -1,8 +1,12 @@
 package main
 
 import (
+	"slices"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
 )
 
 func TestWithoutProgressTheWatchdogBarks(t *testing.T) {
@@ -45,6 +49,48 @@ func TestALateCommandIsNotTakenForADiskThatDoesNotAnswer(t *testing.T) {
 		t.Error("the watchdog barked")
 	default:
 		<-barked
+	}
+}
+
+// TestAReaderThatTakesItsTimeIsNotGivenUp: it takes all, in more than the time that
+// there is without progress.
+func TestAReaderThatTakesItsTimeIsNotGivenUp(t *testing.T) {
+	r, key := newRig(t), newPublicKey(t)
+	r.write("users.index", indexer.User{Name: "git", Lines: slices.Repeat([]string{key.line}, 20_000)})
+	var pipe [2]int
+	if err := syscall.Pipe2(pipe[:], syscall.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	r.stdout = pipe[1]
+	barked := make(chan struct{})
+	go r.watchdog.watch(500, func() { close(barked) })
+	read := make(chan int)
+	go func() { read <- readSlowly(pipe[0], 50*time.Millisecond) }()
+	began, status := time.Now(), r.run(key.question("git"))
+	took := time.Since(began)
+	_ = syscall.Close(pipe[1])
+	select {
+	case <-barked:
+		t.Errorf("given up after %v", took)
+	default:
+		if want := 20_000 * (len(key.line) + 1); <-read != want || status != exitDone || took < 800*time.Millisecond {
+			t.Errorf("exit status %d after %v", status, took)
+		}
+		<-barked
+	}
+}
+
+// readSlowly reads all that comes, some of it at each tick, and returns how much it was.
+func readSlowly(fd int, each time.Duration) (total int) {
+	defer func() { _ = syscall.Close(fd) }()
+	tick := time.NewTicker(each)
+	defer tick.Stop()
+	for buffer := make([]byte, 64<<10); ; <-tick.C {
+		n, err := syscall.Read(fd, buffer)
+		if n <= 0 || err != nil {
+			return total
+		}
+		total += n
 	}
 }
 

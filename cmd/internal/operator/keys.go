@@ -20,8 +20,9 @@ func (t *tool) keysCommand() *cobra.Command {
 		Use: "keys", Short: "The key index of a bastion or a Git host: build, check, show, find",
 		Long: `keys is for machines that let many people in. build makes one index of their
 authorized_keys files; latchkey-authorized-keys, which sshd starts at a logon, finds the
-line of the offered key in it, as fast among a million as among three. Nobody is let in or
-kept out but by what the index says: to revoke a key, take its line away and build again.`,
+line of the offered key in it, as fast among a million as among three. To revoke a key, take
+its line away and build again. --root is where indexes, program and account are looked for;
+a file or a folder that is named is taken as it is named.`,
 		Example: "  latchkey keys build /etc/ssh/users git=/etc/ssh/git_keys\n  latchkey keys check\n  latchkey keys show ada | ssh-keygen -lf -\n  latchkey keys find ~/.ssh/id_ed25519.pub",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	})

@@ -66,14 +66,14 @@ func (t *tool) keysBuild(ctx context.Context, args []string, b keysBuild) error 
 		return interrupted(ctx, err, ": "+out+" is as it was")
 	}
 	defer remove()
-	skips := &skips{spool: spool}
-	progress, clear := t.buildProgress(b.quiet)
+	left := &skips{spool: spool}
+	progress, done := t.buildProgress(b.quiet)
 	summary, err := indexer.Build(ctx, indexer.Options{
-		Sources: sources, Out: out, Progress: progress, Skipped: skips.add, Strict: b.strict,
+		Sources: sources, Out: out, Progress: progress, Skipped: left.add, Strict: b.strict,
 	})
-	clear()
+	done()
 	if !t.json || err != nil {
-		t.printSkips(skips)
+		t.printSkips(left)
 	}
 	if errors.Is(err, indexer.ErrSkipped) {
 		return fmt.Errorf("%w: %s is as it was (--strict)", err, out)
@@ -83,7 +83,7 @@ func (t *tool) keysBuild(ctx context.Context, args []string, b keysBuild) error 
 	}
 	return t.printBuilt(built{
 		Index: out, Summary: summary,
-		SkippedLines: append([]skipped{}, skips.first...), Warnings: append([]agent.Check{}, t.refusals(out)...),
+		SkippedLines: append([]skipped{}, left.first...), Warnings: append([]agent.Check{}, t.refusals(out)...),
 	}, b.quiet)
 }
 

@@ -53,9 +53,9 @@ func (t *tool) printSkips(s *skips) {
 	}
 }
 
-// buildProgress says on a terminal how far a build has come, on one line; clear takes that
+// buildProgress says on a terminal how far a build has come, on one line; done takes that
 // away again.
-func (t *tool) buildProgress(quiet bool) (progress func(indexer.Progress), clear func()) {
+func (t *tool) buildProgress(quiet bool) (progress func(indexer.Progress), done func()) {
 	file, ok := terminal(t.stderr)
 	if quiet || !ok {
 		return nil, func() {}

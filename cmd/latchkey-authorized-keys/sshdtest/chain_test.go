@@ -1,6 +1,8 @@
 package sshdtest
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -42,7 +44,7 @@ func TestTheAdministratorsCommandIsAskedToo(t *testing.T) {
 	t.Parallel()
 	r, keys := newChain(t, "")
 	journal := r.journal()
-	const print = "cat /run/theirs"
+	const prints = "cat /run/theirs"
 	configured := ""
 	for _, test := range []struct {
 		name   string
@@ -52,34 +54,34 @@ func TestTheAdministratorsCommandIsAskedToo(t *testing.T) {
 		theirs bool     // whether their key logs in
 		logged string   // a part of what the journal has, when something has to be there
 	}{
-		{name: "sound", script: []string{print}, theirs: true},
+		{name: "sound", script: []string{prints}, theirs: true},
 		{name: "prints nothing", script: []string{"true"}},
-		{name: "slow", script: []string{"sleep 0.3", print}, theirs: true},
-		{name: "has lines before", script: []string{"echo garbage", "echo", "echo '# note'", print}, theirs: true},
+		{name: "slow", script: []string{"sleep 0.3", prints}, theirs: true},
+		{name: "has lines before", script: []string{"echo garbage", "echo", "echo '# note'", prints}, theirs: true},
 		{name: "ends its output without a newline", script: []string{"printf %s \"$(cat /run/theirs)\""}, theirs: true},
-		{name: "exit 3", script: []string{print, "exit 3"}, logged: "3"},
-		{name: "killed", script: []string{print, "kill -KILL $$"}, logged: "signal"},
+		{name: "exit 3", script: []string{prints, "exit 3"}, logged: "3"},
+		{name: "killed", script: []string{prints, "kill -KILL $$"}, logged: "signal"},
 		{name: "closes its output at once", script: []string{"exec >&-", "sleep 0.2"}},
-		{name: "reads its input", script: []string{"cat", print}, theirs: true},
-		{name: "prints 15 MiB", script: []string{print, "head -c 15728640 /dev/zero | tr '\\0' x"}, theirs: true},
-		{name: "prints 17 MiB", script: []string{print, "head -c 17825792 /dev/zero | tr '\\0' x"}, logged: "prints more than"},
-		{name: "prints without end", script: []string{print, "exec yes"}, logged: "prints more than"},
-		{name: "missing", script: []string{print}, lay: "mv " + admins + " /run/away", logged: "no such file"},
-		{name: "not executable", script: []string{print}, lay: "chmod 644 " + admins, logged: admins},
-		{name: "not to be read by its user", script: []string{print}, lay: "chmod 711 " + admins, logged: admins},
+		{name: "reads its input", script: []string{"cat", prints}, theirs: true},
+		{name: "prints 15 MiB", script: []string{prints, "head -c 15728640 /dev/zero | tr '\\0' x"}, theirs: true},
+		{name: "prints 17 MiB", script: []string{prints, "head -c 17825792 /dev/zero | tr '\\0' x"}, logged: "prints more than"},
+		{name: "prints without end", script: []string{prints, "exec yes"}, logged: "prints more than"},
+		{name: "missing", script: []string{prints}, lay: "mv " + admins + " /run/away", logged: "no such file"},
+		{name: "not executable", script: []string{prints}, lay: "chmod 644 " + admins, logged: admins},
+		{name: "not to be read by its user", script: []string{prints}, lay: "chmod 711 " + admins, logged: admins},
 		{name: "not in a format that can be run", lay: "printf 'cat /run/theirs' >" + admins + "; chmod 755 " + admins, logged: admins},
 		{name: "folder", lay: "mkdir " + admins, logged: admins},
 		{name: "FIFO", lay: "mkfifo -m 755 " + admins, logged: admins},
-		{name: "relative path", script: []string{print}, words: "admins-command", logged: "admins-command"},
-		{name: "of another owner", script: []string{print}, lay: "chown daemon " + admins, logged: admins},
-		{name: "writable by all", script: []string{print}, lay: "chmod 757 " + admins, logged: admins},
-		{name: "writable by a group", script: []string{print}, lay: "chgrp daemon " + admins + "; chmod 775 " + admins, logged: admins},
-		{name: "in a folder of another owner", script: []string{print}, lay: "mkdir /srv/theirs; mv " + admins + " /srv/theirs/c; chown daemon /srv/theirs", words: "/srv/theirs/c", logged: "/srv/theirs"},
-		{name: "below a folder writable by all", script: []string{print}, lay: "mkdir -p -m 755 /srv/theirs/a; chmod 1777 /srv/theirs; mv " + admins + " /srv/theirs/a/c", words: "/srv/theirs/a/c", logged: "/srv/theirs"},
-		{name: "a link to a sound one", script: []string{print}, lay: "mv " + admins + " /usr/sbin/there; ln -s there " + admins, theirs: true},
-		{name: "a link to an unsound one", script: []string{print}, lay: "mv " + admins + " /usr/sbin/there; chmod 757 /usr/sbin/there; ln -s there " + admins, logged: admins},
-		{name: "a link through a folder writable by all", script: []string{print}, lay: "mkdir /srv/theirs; chmod 777 /srv/theirs; mv " + admins + " /usr/sbin/there; ln -s /usr/sbin/there /srv/theirs/c", words: "/srv/theirs/c", theirs: true},
-		{name: "kills its group", script: []string{print, "kill -KILL 0"}, logged: "signal"},
+		{name: "relative path", script: []string{prints}, words: "admins-command", logged: "admins-command"},
+		{name: "of another owner", script: []string{prints}, lay: "chown daemon " + admins, logged: admins},
+		{name: "writable by all", script: []string{prints}, lay: "chmod 757 " + admins, logged: admins},
+		{name: "writable by a group", script: []string{prints}, lay: "chgrp daemon " + admins + "; chmod 775 " + admins, logged: admins},
+		{name: "in a folder of another owner", script: []string{prints}, lay: "mkdir /srv/theirs; mv " + admins + " /srv/theirs/c; chown daemon /srv/theirs", words: "/srv/theirs/c", logged: "/srv/theirs"},
+		{name: "below a folder writable by all", script: []string{prints}, lay: "mkdir -p -m 755 /srv/theirs/a; chmod 1777 /srv/theirs; mv " + admins + " /srv/theirs/a/c", words: "/srv/theirs/a/c", logged: "/srv/theirs"},
+		{name: "a link to a sound one", script: []string{prints}, lay: "mv " + admins + " /usr/sbin/there; ln -s there " + admins, theirs: true},
+		{name: "a link to an unsound one", script: []string{prints}, lay: "mv " + admins + " /usr/sbin/there; chmod 757 /usr/sbin/there; ln -s there " + admins, logged: admins},
+		{name: "a link through a folder writable by all", script: []string{prints}, lay: "mkdir /srv/theirs; chmod 777 /srv/theirs; mv " + admins + " /usr/sbin/there; ln -s /usr/sbin/there /srv/theirs/c", words: "/srv/theirs/c", theirs: true},
+		{name: "kills its group", script: []string{prints, "kill -KILL 0"}, logged: "signal"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r.shell("rm -rf " + admins + " /usr/sbin/there /srv/theirs")
@@ -112,9 +114,27 @@ func TestTheAdministratorsCommandIsAskedToo(t *testing.T) {
 // wantNoneLeft waits until nothing runs as the program's user.
 func (r *rig) wantNoneLeft(t *testing.T) {
 	t.Helper()
-	waitFor(t, "nothing of the command is left", func() bool {
-		return r.Chroot("pgrep", "-u", runsAs).Run() != nil
-	})
+	uid := strings.TrimSpace(r.Run(t, "id", "-u", runsAs))
+	waitFor(t, "nothing of the command is left", func() bool { return !r.runsAs(t, uid) })
+}
+
+// runsAs tells whether something runs in the machine as a user. Other machines use the same numbers.
+func (r *rig) runsAs(t *testing.T, uid string) bool {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if root, err := os.Readlink(link); err != nil || root != r.Root {
+			continue
+		}
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
+		if err == nil && strings.Contains(string(status), "\nUid:\t"+uid+"\t") {
+			return true
+		}
+	}
+	return false
 }
 
 // TestAPlainLineOfOursIsNotHeldUp: sshd takes it whatever comes after, so nobody else is asked.

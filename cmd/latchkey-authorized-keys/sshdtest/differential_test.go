@@ -13,7 +13,8 @@ import (
 type row struct {
 	name string
 	// lines has KEY for the line of the key that logs in, without its comment, OTHER and CA for
-	// two others, TYPE and BLOB for the two words of KEY, and OPEN1, OPEN2, LISTEN1 and LISTEN2 for the ports.
+	// two others, TYPE and BLOB for the two words of KEY, BLOB1 and BLOB2 for the halves of the second, and OPEN1,
+	// OPEN2, LISTEN1 and LISTEN2 for the ports.
 	lines string
 	want  string
 }

@@ -33,8 +33,8 @@ func (r *rig) journal() *journal {
 	return &journal{t: r.t, conn: conn}
 }
 
-// read returns the entries that have come since it was called last. One that a logon
-// was refused for is there when the logon is: the program sends before it ends.
+// read returns the entries that have come since it was called last. Why a logon was refused has
+// come when the refusal has: the program sends it before it ends.
 func (j *journal) read() string {
 	j.t.Helper()
 	socket, err := j.conn.SyscallConn()

@@ -2,6 +2,7 @@ package sshdtest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,29 +36,32 @@ AuthorizedKeysCommandUser ` + runsAs + "\n"
 // quickLogons keeps out of a logon what takes time and does not matter here.
 const quickLogons = "UsePAM no\nPrintMotd no\nPrintLastLog no\nMaxStartups 1000\n"
 
-func TestMain(m *testing.M) {
+// buildDir is where the program is built.
+var buildDir string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if buildDir, err = os.MkdirTemp("", "latchkey-sshdtest-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(buildDir)
 	code := m.Run()
 	if err := goleak.Find(); code == 0 && err != nil {
-		os.Stderr.WriteString(err.Error() + "\n")
-		code = 1
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	if dir, err := built(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(dir))
-	}
-	os.Exit(code)
+	return code
 }
 
-// built is the program as `make build` has it, made once.
+// built is the program as `make build` has it, made when it is first needed.
 var built = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "latchkey-sshdtest-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "latchkey-authorized-keys")
+	path := filepath.Join(buildDir, filepath.Base(program))
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return path, errors.New(string(out))
+		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
 })

@@ -72,7 +72,8 @@ func TestTouchIsAskedForAsFromAFile(t *testing.T) {
 	keys := make([]securityKey, len(tests))
 	for i, test := range tests {
 		keys[i] = newSecurityKey(t, test.flags)
-		w.text.WriteString(w.fill(test.lines, cast{testmachine.Key{Signer: keys[i]}, testmachine.Key{Signer: keys[i]}, testmachine.Key{Signer: keys[i]}}) + "\n")
+		key := testmachine.Key{Signer: keys[i]}
+		w.text.WriteString(w.fill(test.lines, cast{key, key, key}) + "\n")
 	}
 	w.publish(t, w.text.String())
 	for i, test := range tests {
