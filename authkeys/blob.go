@@ -65,7 +65,7 @@ func (t *keyType) canonical(blob []byte) ([]byte, error) {
 	if !t.named(string(name)) {
 		return nil, fmt.Errorf("the label is %s, the key is not", t.name)
 	}
-	out := appendString(nil, []byte(t.name))
+	out := appendString(make([]byte, 0, len(blob)), []byte(t.name))
 	for _, check := range t.fields {
 		var value []byte
 		if value, rest, err = cutString(rest); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,16 +37,17 @@ type launcher struct {
 // run is how one run of a program went.
 type run struct {
 	took   time.Duration
+	cpu    time.Duration // on any processor
 	peakKB int
 	out    string
 }
 
 // startLauncher starts a launcher in the network of the calling thread.
-func startLauncher(b *testing.B, program string) *launcher {
+func startLauncher(b *testing.B, program string) (*launcher, error) {
 	b.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		b.Fatal(err)
+		return nil, err
 	}
 	theirs := os.NewFile(uintptr(ends[1]), "launcher")
 	defer theirs.Close()
@@ -55,13 +55,13 @@ func startLauncher(b *testing.B, program string) *launcher {
 	cmd := exec.Command(program)
 	cmd.Stdin, cmd.Stderr = theirs, os.Stderr
 	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
+		return nil, err
 	}
 	b.Cleanup(func() {
 		_ = l.conn.Close()
 		_ = cmd.Wait()
 	})
-	return l
+	return l, nil
 }
 
 // run runs a program below root, or where it is if root is "". It must succeed.
@@ -88,14 +88,15 @@ func (l *launcher) runFresh(root string, argv []string) (run, error) {
 
 func parseRun(answer []byte, argv []string) (run, error) {
 	head, out, _ := bytes.Cut(answer, []byte("\n"))
-	r, micros, status := run{out: string(out)}, int64(0), 0
-	if _, err := fmt.Sscan(string(head), &micros, &r.peakKB, &status); err != nil {
+	r := run{out: string(out)}
+	var took, cpu, status int
+	if _, err := fmt.Sscan(string(head), &took, &cpu, &r.peakKB, &status); err != nil {
 		return run{}, fmt.Errorf("run %s: %w", argv[0], err)
 	}
 	if status != 0 {
 		return run{}, fmt.Errorf("run %s: wait status %#x: %s", argv[0], status, out)
 	}
-	r.took = time.Duration(micros) * time.Microsecond
+	r.took, r.cpu = time.Duration(took)*time.Microsecond, time.Duration(cpu)*time.Microsecond
 	return r, nil
 }
 
@@ -147,11 +148,4 @@ func evict(path string) error {
 		return err
 	}
 	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-}
-
-// metadataAddress is where a cloud's instances ask for metadata.
-var metadataAddress = [4]byte{169, 254, 169, 254}
-
-func listenForMetadata() (net.Listener, error) {
-	return net.Listen("tcp", net.IP(metadataAddress[:]).String()+":80")
 }

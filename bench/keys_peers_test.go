@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,6 +28,9 @@ const (
 	oslogin      = "/usr/bin/google_authorized_keys"
 	userdbRecord = "/etc/userdb/" + keysUser
 )
+
+// metadataAddress is where a cloud's instances ask for metadata.
+var metadataAddress = [4]byte{169, 254, 169, 254}
 
 // keysUser is whose keys are asked for.
 const keysUser = "git"
@@ -139,6 +143,19 @@ func startUntil(b *testing.B, cmd *exec.Cmd, ready func() error) {
 			b.Fatalf("%s is not ready: %v", cmd.Path, err)
 		}
 	}
+}
+
+// startOSLogin starts what google_authorized_keys asks, in the network of the calling
+// thread.
+func startOSLogin(b *testing.B, line string) error {
+	listener, err := net.Listen("tcp", net.IP(metadataAddress[:]).String()+":80")
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: serveOSLogin(line)}
+	go func() { _ = server.Serve(listener) }()
+	b.Cleanup(func() { _ = server.Close() })
+	return nil
 }
 
 // serveOSLogin answers google_authorized_keys as a Google instance's metadata server

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"math/rand/v2"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -87,20 +86,12 @@ func startAnswers(b *testing.B) (l *launcher, all []*answer) {
 	if here(b, userdbctl) {
 		all = append(all, userdbAnswers(b, one, other, line)...)
 	}
-	err := ownNetwork(metadataAddress, func() error {
-		l = startLauncher(b, program)
-		if !here(b, oslogin) {
-			return nil
+	err := ownNetwork(metadataAddress, func() (err error) {
+		if l, err = startLauncher(b, program); err == nil && here(b, oslogin) {
+			all = append(all, &answer{name: googleHelper, root: one.Root, slow: true, next: always(line, oslogin, keysUser)})
+			err = startOSLogin(b, line)
 		}
-		listener, err := listenForMetadata()
-		if err != nil {
-			return err
-		}
-		server := &http.Server{Handler: serveOSLogin(line)}
-		go func() { _ = server.Serve(listener) }()
-		b.Cleanup(func() { _ = server.Close() })
-		all = append(all, &answer{name: googleHelper, root: one.Root, slow: true, next: always(line, oslogin, keysUser)})
-		return nil
+		return err
 	})
 	if err != nil {
 		b.Fatal(err)

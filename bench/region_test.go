@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -25,12 +24,7 @@ type keypaird struct {
 func newKeypaird(b *testing.B) *keypaird {
 	b.Helper()
 	dir := b.TempDir()
-	program := filepath.Join(dir, "keypaird")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "../cmd/keypaird")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build keypaird: %v\n%s", err, out)
-	}
+	program := buildProgram(b, "../cmd/keypaird")
 	data := filepath.Join(dir, "region")
 	var key struct{ ID, Secret string }
 	out, err := exec.Command(program, "init", "--json", "--data", data).Output()

@@ -34,9 +34,7 @@ func bootByCommand(t *testing.T, before func(*instance)) (i *instance, key testm
 	i = boot(t, func(i *instance) {
 		i.deliverBy(agent.ByCommand)
 		i.endpoint.loginAs(ecsUser)
-		if before != nil {
-			before(i)
-		}
+		before(i)
 		home = i.Run(t, homeListing[0], homeListing[1:]...)
 		key = i.endpoint.bindNew("first")
 	})
@@ -98,8 +96,9 @@ func (i *instance) stat(path string) string {
 // tellingHelper is the helper, which tells the journal as whom it runs, in which
 // unit, and what its processes may ever become.
 const tellingHelper = `#!/bin/sh
-field() { sed -n "s/^$1:[[:space:]]*//p" /proc/self/status; }
-logger -t asked "$(id -un) $(sed 's/.*[/]//' /proc/self/cgroup) $(field CapBnd)"
+unit=$(sed -n 's|.*/\(.*[.]service\)$|\1|p' /proc/self/cgroup | sort -u)
+bounds=$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)
+logger -t asked "$(id -un) $unit $bounds"
 exec /usr/lib/latchkey-helper "$@"
 `
 
@@ -123,24 +122,28 @@ func TestTheHelperRunsAsItsOwnAccountForTheProofAndForLogons(t *testing.T) {
 	}
 }
 
-// TestASpoiltIndexIsRefusedAndNamedAndTheAgentMendsIt stops the agent for as long as
-// it takes to see what others see of it.
+// keepSessionMounts keeps what is mounted at a logon: an unmount ten seconds after it
+// would wake the agent, whatever the test is about.
+func keepSessionMounts(i *instance) {
+	i.WriteFile("/etc/systemd/logind.conf.d/50-keep.conf", "[Login]\nUserStopDelaySec=infinity\n", 0o644)
+}
+
+// TestASpoiltIndexIsRefusedAndNamedAndTheAgentMendsIt: without an agent there is time to
+// see what others see of it; one that runs hears of it.
 func TestASpoiltIndexIsRefusedAndNamedAndTheAgentMendsIt(t *testing.T) {
-	i, key, _ := bootByCommand(t, nil)
+	i, key, _ := bootByCommand(t, keepSessionMounts)
 	i.wantBound(ecsUser, key)
-	o := &onlooker{instance: i}
-	o.signalAgent("STOP")
+	i.run("systemctl", "stop", agentUnit)
 	i.run("chmod", "0666", index.Bound)
 	i.wantOut(ecsUser, byKey(key), byPassword(secret))
 	i.wantRefusalNamed(index.Bound, "key-index")
 
-	o.signalAgent("CONT")
+	i.run("systemctl", "start", agentUnit)
+	i.wantBound(ecsUser, key)
+	i.run("chmod", "0666", index.Bound)
 	spoilt := time.Now()
-	i.await("the agent has mended the index", func() bool { return i.logOn(ecsUser, byKey(key)) == nil })
-	fmt.Printf("from an index that all may write to, seen, to the key let in again: %v\n", time.Since(spoilt).Round(time.Millisecond))
-	if got := i.stat(index.Bound); got != "644 root root" {
-		t.Errorf("%s is %s", index.Bound, got)
-	}
+	i.await("the agent has mended the index", func() bool { return i.stat(index.Bound) == "644 root root" })
+	fmt.Printf("from an index that all may write to, to a sound one: %v\n", time.Since(spoilt).Round(time.Millisecond))
 	i.await("status names no fault", func() bool { return len(i.status().Faults) == 0 })
 	i.wantBound(ecsUser, key)
 }
@@ -149,7 +152,7 @@ func TestASpoiltIndexIsRefusedAndNamedAndTheAgentMendsIt(t *testing.T) {
 // is spoilt the bound key does not log in either.
 func TestAnAdministratorsSpoiltIndexIsNamed(t *testing.T) {
 	other := testmachine.NewKey(t, "ed25519")
-	i, key, _ := bootByCommand(t, nil)
+	i, key, _ := bootByCommand(t, keepSessionMounts)
 	i.WriteFile("/root/keys", other.Line+"\n", 0o600)
 	i.run("latchkey", "keys", "build", ecsUser+"=/root/keys")
 	i.wantIn(ecsUser, byKey(key), byKey(other))
@@ -208,10 +211,9 @@ func TestInLiveModeAKeyThatIsUnboundIsRefusedAtTheNextLogon(t *testing.T) {
 // adminCommand is how an administrator has sshd ask for keys.
 const adminCommand = "AuthorizedKeysCommand /usr/local/bin/keys %u \"two words\" %f\nAuthorizedKeysCommandUser nobody\n"
 
-// bindBesideAdmin returns an instance on which latchkey, which was installed later, has
-// bound a key for root by command, and an administrator's command that knows a key
-// for everybody; and sshd's configuration before.
-func bindBesideAdmin(t *testing.T) (i *instance, key, admins testmachine.Key, sshd string) {
+// startWithAdmin starts an instance with no latchkey yet, but with a key bound to it and
+// delivery by command configured. An administrator's command knows a key for everybody.
+func startWithAdmin(t *testing.T) (i *instance, key, admins testmachine.Key) {
 	t.Helper()
 	i = newInstance(t)
 	admins = testmachine.NewKey(t, "ed25519")
@@ -219,17 +221,15 @@ func bindBesideAdmin(t *testing.T) (i *instance, key, admins testmachine.Key, ss
 	i.WriteFile("/etc/ssh/sshd_config", i.ReadFile("/etc/ssh/sshd_config")+adminCommand, 0o644)
 	i.WriteFile("/usr/local/bin/keys", "#!/bin/sh\n{ printf '<%s>' \"$@\"; id -un; } >>/var/asked\necho '"+admins.Line+"'\n", 0o755)
 	i.WriteFile("/etc/latchkey/latchkey.toml.d/50-command.toml", "[apply]\ndelivery = \"command\"\n", 0o644)
-	i.start()
-	sshd = i.run("sshd", "-T")
 	key = i.endpoint.bindNew("first")
-	return i, key, admins, sshd
+	i.start()
+	return i, key, admins
 }
 
 // asked is what the administrator's command is asked when its key logs root in.
 func (i *instance) asked(admins testmachine.Key) string {
 	i.t.Helper()
 	i.WriteFile("/var/asked", "", 0o666)
-	i.run("chmod", "0666", "/var/asked")
 	i.wantIn("root", byKey(admins))
 	return i.run("sort", "-u", "/var/asked")
 }
@@ -241,8 +241,8 @@ func (i *instance) commandOf(user string) string {
 }
 
 func TestAnAdministratorsCommandIsAskedAfterOursAndAsBeforeOnceLatchkeyIsGone(t *testing.T) {
-	i, key, admins, sshd := bindBesideAdmin(t)
-	files := i.run("sh", "-c", "find /etc/ssh -type f | sort | xargs sha256sum")
+	i, key, admins := startWithAdmin(t)
+	sshd, files := i.run("sshd", "-T"), i.run("sh", "-c", "find /etc/ssh -type f | sort | xargs sha256sum")
 	asked, others := i.asked(admins), i.commandOf(ecsUser)
 	fingerprint := ssh.FingerprintSHA256(admins.Signer.PublicKey())
 	if want := "<root><two words><" + fingerprint + ">nobody\n"; asked != want {

@@ -45,6 +45,7 @@ func Trusted(path string, owner int, top string) error {
 	if err != nil {
 		return missingOr(folder, err)
 	}
+	defer syscall.Close(dir)
 	return checkFolders(dir, owner, top)
 }
 
@@ -61,11 +62,7 @@ func openTrusted(path string, owner int, top string) (fd int, size int64, err er
 		return -1, 0, missingOr(path, err)
 	}
 	syscall.Close(look)
-	above, err := openAt(dir, ".", flagsFolder)
-	if err != nil {
-		return -1, 0, missingOr(path, err)
-	}
-	if err := checkFolders(above, owner, top); err != nil {
+	if err := checkFolders(dir, owner, top); err != nil {
 		return -1, 0, err
 	}
 	if fd, err = openAt(dir, name, flagsRead); err != nil {
@@ -136,36 +133,37 @@ func others(stat *syscall.Stat_t, owner int) string {
 	return ""
 }
 
-// checkFolders makes sure that owner alone may write to a folder, and to each above
-// it up to top. It goes up as the folders lie, whatever links led there. It closes fd.
-func checkFolders(fd, owner int, top string) error {
-	defer func() { syscall.Close(fd) }()
+// checkFolders makes sure that owner alone may write to an open folder, and to each
+// above it up to top. It goes up as the folders lie, whatever links led there.
+func checkFolders(dir, owner int, top string) error {
 	end, err := identify(top)
 	if err != nil {
 		return err
 	}
-	var below syscall.Stat_t
-	for {
-		var stat syscall.Stat_t
-		if err := syscall.Fstat(fd, &stat); err != nil {
-			return &Error{nameOf(fd), "cannot be looked at: " + err.Error()}
+	stat, err := checkFolder(dir, owner)
+	for err == nil && !same(&stat, &end) {
+		below := stat
+		up, failed := openAt(dir, "..", flagsFolder)
+		if failed != nil {
+			return &Error{nameOf(dir), "the folder above cannot be opened: " + failed.Error()}
 		}
-		if why := others(&stat, owner); why != "" {
-			return &Error{nameOf(fd), why}
+		defer syscall.Close(up)
+		if stat, err = checkFolder(up, owner); err == nil && same(&stat, &below) {
+			return &Error{top, "is not above " + nameOf(dir)}
 		}
-		if same(&stat, &end) {
-			return nil
-		}
-		if same(&stat, &below) {
-			return &Error{top, "is not above the folder of the index"}
-		}
-		up, err := openAt(fd, "..", flagsFolder)
-		if err != nil {
-			return &Error{nameOf(fd), "the folder above cannot be opened: " + err.Error()}
-		}
-		syscall.Close(fd)
-		fd, below = up, stat
+		dir = up
 	}
+	return err
+}
+
+func checkFolder(fd, owner int) (stat syscall.Stat_t, err error) {
+	if err := syscall.Fstat(fd, &stat); err != nil {
+		return stat, &Error{nameOf(fd), "cannot be looked at: " + err.Error()}
+	}
+	if why := others(&stat, owner); why != "" {
+		return stat, &Error{nameOf(fd), why}
+	}
+	return stat, nil
 }
 
 func identify(path string) (syscall.Stat_t, error) {

@@ -240,6 +240,18 @@ func TestInterruptedBuildChangesNothing(t *testing.T) {
 	}
 }
 
+func TestCheckAndFindEndWithTheirContext(t *testing.T) {
+	path := write(t, worldOf(t, 2)...)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := indexer.Check(ctx, path); !errors.Is(err, context.Canceled) {
+		t.Errorf("check: %v", err)
+	}
+	if err := indexer.Find(ctx, path, fingerprintOf(t, 1), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("find: %v", err)
+	}
+}
+
 // TestBuildsAtTheSameTimeAreEachWhole: the one that ends last wins.
 func TestBuildsAtTheSameTimeAreEachWhole(t *testing.T) {
 	dir := newFolder(t)

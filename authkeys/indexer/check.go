@@ -35,7 +35,10 @@ func Check(ctx context.Context, path string) (Summary, error) {
 	return r.summary(), nil
 }
 
-const faultOther = indexfile.Fault("is not as it would be written")
+const (
+	faultOther = indexfile.Fault("is not as it would be written")
+	faultName  = indexfile.Fault("has lines of what is no user name")
+)
 
 // open opens the index at path, whoever it belongs to.
 func open(path string) (*os.File, *indexfile.File, error) {
@@ -83,6 +86,9 @@ func (e *emitter) records(f *indexfile.File) error {
 		if p.user != string(r.User) {
 			end()
 			p.user = string(r.User)
+			if checkName(p.user) != nil {
+				return false, faultName
+			}
 		}
 		e.job.data = append(append(e.job.data, r.Line...), '\n')
 		if len(e.job.data) < jobSize {
@@ -119,10 +125,11 @@ func (c *comparison) WriteAt(data []byte, offset int64) (int, error) {
 		c.buf = make([]byte, len(data))
 	}
 	there := c.buf[:len(data)]
-	if _, err := c.with.ReadAt(there, offset); err != nil && !errors.Is(err, io.EOF) {
+	n, err := c.with.ReadAt(there, offset)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, cause(err)
 	}
-	if !bytes.Equal(there, data) {
+	if !bytes.Equal(there[:n], data) {
 		return 0, faultOther
 	}
 	return len(data), nil

@@ -90,37 +90,37 @@ func (e *emitter) fail(err error) {
 // lines emits all lines of a user's file.
 func (e *emitter) lines(r io.Reader, user, file string) error {
 	p := piece{user: user, file: file, line: 1}
-	for from := len(e.job.data); ; {
+	from := len(e.job.data)
+	for {
 		end, err := e.fill(r)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", file, cause(err))
 		}
-		p.end = len(e.job.data)
+		fresh := e.job.data[from:]
 		if !end {
-			p.end = bytes.LastIndexByte(e.job.data, '\n') + 1
+			fresh = fresh[:bytes.LastIndexByte(fresh, '\n')+1]
 		}
-		p.end = max(p.end, from) // a newline further ahead is another file's
-		switch whole := e.job.data[from:p.end]; {
-		case len(whole) > 0:
+		if len(fresh) > 0 {
+			p.end = from + len(fresh)
 			e.job.pieces = append(e.job.pieces, p)
-			p.line += bytes.Count(whole, []byte{'\n'})
-		case len(e.job.data)-from > indexfile.MaxLine+len("\r"):
+			p.line += bytes.Count(fresh, []byte{'\n'})
+		}
+		switch {
+		case end && len(e.job.data) < jobSize/2:
+			return nil // what comes next goes into the same job
+		case len(e.job.pieces) > 0:
+			if err := e.emit(); err != nil || end {
+				return err
+			}
+			from = 0
+		case len(e.job.data) > indexfile.MaxLine+len("\r"):
 			return fmt.Errorf("%s:%d: %w", file, p.line, errLong)
-		case from == 0 && !end:
-			e.job.data = slices.Grow(e.job.data, len(e.job.data))
-			continue
 		}
-		if end && len(e.job.data) < jobSize/2 {
-			return nil
-		}
-		if err := e.emit(); err != nil || end {
-			return err
-		}
-		from = 0
 	}
 }
 
-// fill reads until the job's memory is full, or there is no more.
+// fill reads until the job's memory is full, which grows when it is already, or there
+// is no more.
 func (e *emitter) fill(r io.Reader) (end bool, err error) {
 	data := e.job.data
 	if len(data) == cap(data) {

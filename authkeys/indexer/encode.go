@@ -85,7 +85,7 @@ func withoutEnd(raw []byte) []byte {
 	return bytes.TrimSuffix(bytes.TrimSuffix(raw, []byte{'\n'}), []byte{'\r'})
 }
 
-var errName = errors.New("no user name: one has no blanks, colons, slashes or control characters, and begins with neither - nor .")
+var errName = errors.New("no user name: one begins with neither - nor . and has no blanks, colons, slashes or control characters")
 
 // checkName takes what can be a user's name to sshd, wherever its accounts are from.
 func checkName(name string) error {

@@ -2,7 +2,6 @@ package indexer
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -29,6 +28,8 @@ type layout struct {
 	entries [256][]indexfile.Entry
 }
 
+const faultOrder = indexfile.Fault("has its users out of order")
+
 func newLayout(out output) *layout {
 	l := &layout{out: out, w: bufio.NewWriterSize(out, 256<<10), offset: int64(indexfile.HeaderSize)}
 	_, _ = l.w.Write(make([]byte, indexfile.HeaderSize)) // finish knows of an error
@@ -41,7 +42,7 @@ func (l *layout) add(user string, records []byte, entries []indexfile.Entry) err
 		return nil
 	}
 	if user < l.user {
-		return fmt.Errorf("user %q comes after %q", user, l.user)
+		return faultOrder // of an index that is checked: what is built is sorted
 	}
 	if user != l.user {
 		l.user = user

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A run brings chunks into a layout: several are encoded at a time, and added in order.
+// A run brings lines into a layout: several jobs are encoded at a time, and added in
+// order.
 type run struct {
 	layout   *layout
 	progress func(Progress)                         // may be nil
@@ -19,7 +20,7 @@ type run struct {
 }
 
 const (
-	// maxWaiting bounds the chunks in memory, for each processor.
+	// maxWaiting bounds the jobs in memory, for each processor.
 	maxWaiting = 4
 	// progressEvery is about how often somebody who looks on is told.
 	progressEvery = 100 * time.Millisecond

@@ -235,6 +235,25 @@ func TestCheckBeforeTheRenameCanStopIt(t *testing.T) {
 	wantFolder(t, dir, map[string]string{"file": "old"})
 }
 
+func TestStreamThatFailsChangesNothing(t *testing.T) {
+	dir := newFolder(t)
+	stop := errors.New("stop")
+	write := func(end error) func(*os.File) error {
+		return func(file *os.File) error {
+			_, err := file.WriteString("half")
+			return errors.Join(err, end)
+		}
+	}
+	if err := atomicfile.Stream(dir, "file", write(stop), 0o644); !errors.Is(err, stop) {
+		t.Errorf("got %v", err)
+	}
+	wantFolder(t, dir, map[string]string{"file": "old"})
+	if err := atomicfile.Stream(dir, "file", write(nil), 0o644); err != nil {
+		t.Error(err)
+	}
+	wantFolder(t, dir, map[string]string{"file": "half"})
+}
+
 func TestReadTakesRegularFilesOnly(t *testing.T) {
 	dir := newFolder(t)
 	path := func(name string) string { return filepath.Join(dir.Name(), name) }

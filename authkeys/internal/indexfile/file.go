@@ -152,7 +152,7 @@ func (f *File) Authorities(user string, visit func(line []byte) error) error {
 func (f *File) User(user string, visit func(line []byte) error) error {
 	begin := int64(-1)
 	err := f.find(UserHash([]byte(user)), func(r Record, next int64) (bool, error) {
-		if !r.First || string(r.User) != user {
+		if string(r.User) != user {
 			return true, nil
 		}
 		begin = next

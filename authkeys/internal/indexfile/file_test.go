@@ -136,28 +136,40 @@ func TestEntriesOfOneHashAreAllFoundInOrder(t *testing.T) {
 // TestLinesWhoseHashesAreEqualAreToldApart: a table that somebody made so files all
 // under the hash that is asked for.
 func TestLinesWhoseHashesAreEqualAreToldApart(t *testing.T) {
-	var records []byte
-	var entries []Entry
-	sought := KeyHash([]byte("git"), []byte("1"))
-	for _, r := range []Record{
+	git := []byte("git")
+	lines := []Record{
 		{User: []byte("alice"), Line: []byte("a 1"), Key: []byte("1"), First: true},
-		{User: []byte("git"), Line: []byte("c 1"), Key: []byte("1"), First: true, Authority: true},
-		{User: []byte("git"), Line: []byte("b 1"), Key: []byte("1")},
-		{User: []byte("git"), Line: []byte("d 2"), Key: []byte("2")},
-		{User: []byte("git"), Line: []byte("e 1"), Key: []byte("1")},
+		{User: []byte("alice"), Line: []byte("b 1"), Key: []byte("1"), Authority: true},
+		{User: git, Line: []byte("c 1"), Key: []byte("1"), First: true, Authority: true},
+		{User: git, Line: []byte("d 1"), Key: []byte("1")},
+		{User: git, Line: []byte("e 2"), Key: []byte("2")},
+		{User: git, Line: []byte("f 1"), Key: []byte("1")},
+	}
+	for name, test := range map[string]struct {
+		hash uint64
+		ask  func(f *File, visit func([]byte) error) error
+		want []string
+	}{
+		"key":         {KeyHash(git, []byte("1")), func(f *File, visit func([]byte) error) error { return f.Key("git", "1", visit) }, []string{"d 1", "f 1"}},
+		"authorities": {AuthorityHash(git), func(f *File, visit func([]byte) error) error { return f.Authorities("git", visit) }, []string{"c 1"}},
+		"user":        {UserHash(git), func(f *File, visit func([]byte) error) error { return f.User("git", visit) }, []string{"c 1", "d 1", "e 2", "f 1"}},
 	} {
-		entries = append(entries, Entry{sought, int64(HeaderSize + len(records))})
-		records = r.Append(records, 2)
-	}
-	entries = append(entries, entries[4], entries[4]) // twice is once
-	f, _, err := openBytes(sealed(t, 2, 5, records, entries))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	err = f.Key("git", "1", func(line []byte) error { got = append(got, string(line)); return nil })
-	if diff := cmp.Diff([]string{"b 1", "e 1"}, got); err != nil || diff != "" {
-		t.Errorf("%v\n%s", err, diff)
+		var records []byte
+		var entries []Entry
+		for _, r := range lines {
+			e := Entry{test.hash, int64(HeaderSize + len(records))}
+			entries = append(entries, e, e) // twice is once
+			records = r.Append(records, 2)
+		}
+		f, _, err := openBytes(sealed(t, 2, len(entries)-2, records, entries))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		err = test.ask(f, func(line []byte) error { got = append(got, string(line)); return nil })
+		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v\n%s", name, err, diff)
+		}
 	}
 }
 
@@ -167,14 +179,12 @@ func TestTableOutOfOrderIsRefused(t *testing.T) {
 	second := int64(HeaderSize + len(records))
 	records = first.Append(records, 2)
 	hash := KeyHash([]byte("git"), []byte("1"))
-	low := Entry{hash - 1, int64(HeaderSize)}
 	for name, entries := range map[string][]Entry{
 		"offsets":        {{hash, second}, {hash, int64(HeaderSize)}},
 		"overlap":        {{hash, int64(HeaderSize)}, {hash, int64(HeaderSize) + 1}},
 		"in the header":  {{hash, 1}},
 		"beyond the end": {{hash, second + 1}},
 		"negative":       {{hash, -1}},
-		"pages":          append(slices.Repeat([]Entry{low}, 2*leafEntries+1), Entry{hash, second}),
 	} {
 		f, _, err := openBytes(sealed(t, 0, len(entries), records, entries))
 		if err != nil {
@@ -184,5 +194,25 @@ func TestTableOutOfOrderIsRefused(t *testing.T) {
 		if _, ok := errors.AsType[Fault](err); !ok {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestPageThatBeginsBelowTheOneBeforeIsRefused: else the whole table could be read for
+// one key.
+func TestPageThatBeginsBelowTheOneBeforeIsRefused(t *testing.T) {
+	hash := KeyHash([]byte("git"), []byte("1"))
+	entries := append(slices.Repeat([]Entry{{1, 0}}, leafEntries), Entry{hash, 0}, Entry{hash, 0})
+	data := sealed(t, 0, len(entries), nil, entries)
+	h := Header{0, int64(len(entries)), int64(HeaderSize)}
+	offset, items := h.levels()[0].page(1)
+	page := appendUint64(data[:offset], 2)[offset:]
+	seal(page[:items*entrySize], 0, uint64(offset))
+	f, _, err := openBytes(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Key("git", "1", func([]byte) error { return nil })
+	if err != faultTable {
+		t.Errorf("error %v", err)
 	}
 }

@@ -1,10 +1,10 @@
 // launcher runs programs as sshd runs an AuthorizedKeysCommand, and measures
 // them. A message names the root folder (or none: ""), the program and its
 // arguments, each but the last followed by a NUL. The answer is the time in µs from
-// before the fork to after the end, the peak RSS in kB and the wait status, then a
-// newline and what the program printed, its errors too. Messages come from standard
-// input, a SOCK_SEQPACKET socket, to which the answers go; or there is one, the
-// arguments, and the answer goes to standard output.
+// before the fork to after the end, the time on a processor in µs, the peak RSS in kB
+// and the wait status, then a newline and what the program printed, its errors too.
+// Messages come from standard input, a SOCK_SEQPACKET socket, to which the answers go;
+// or there is one, the arguments, and the answer goes to standard output.
 //
 // Until it executes the program, a child has its parent's memory, which counts into
 // its peak RSS. So the launcher is a process apart from the benchmark, and imports
@@ -73,9 +73,10 @@ func run(root string, argv []string) []byte {
 	took := micros() - start
 	check(err)
 	_ = syscall.Close(null)
-	answer := strconv.AppendInt(nil, took, 10)
-	answer = strconv.AppendInt(append(answer, ' '), usage.Maxrss, 10)
-	answer = strconv.AppendInt(append(answer, ' '), int64(status), 10)
+	var answer []byte
+	for _, figure := range []int64{took, (usage.Utime.Nano() + usage.Stime.Nano()) / 1000, usage.Maxrss, int64(status)} {
+		answer = append(strconv.AppendInt(answer, figure, 10), ' ')
+	}
 	return append(append(answer, '\n'), said...)
 }
 
