@@ -18,6 +18,7 @@
 package index
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/latchkey-ssh/latchkey/authkeys/internal/indexfile"
@@ -73,7 +74,7 @@ func (x *Index) readAt(p []byte, offset int64) (int, error) {
 // explain names the file in what is wrong with it. An error of a visit stays as
 // it is.
 func (x *Index) explain(err error) error {
-	if fault, ok := err.(indexfile.Fault); ok {
+	if fault, ok := errors.AsType[indexfile.Fault](err); ok {
 		return &Error{x.path, string(fault)}
 	}
 	return err

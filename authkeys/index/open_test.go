@@ -201,7 +201,7 @@ func TestMissingIndexIsENOENT(t *testing.T) {
 	} {
 		top, path := newIndex(t)
 		meddle(t, top, path)
-		if _, err := index.Open(path, os.Getuid(), top); err != syscall.ENOENT {
+		if _, err := index.Open(path, os.Getuid(), top); !errors.Is(err, syscall.ENOENT) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

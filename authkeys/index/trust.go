@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"strconv"
 	"syscall"
 )
@@ -49,6 +50,17 @@ func Trusted(path string, owner int, top string) error {
 	return checkFolders(dir, owner, top)
 }
 
+// TrustedFolder tells why a folder must not be relied on: somebody else than owner may
+// write to it, or to one above it up to top. The error is as that of Trusted.
+func TrustedFolder(path string, owner int, top string) error {
+	dir, err := openAt(atCwd, path, flagsFolder)
+	if err != nil {
+		return missingOr(path, err)
+	}
+	defer syscall.Close(dir)
+	return checkFolders(dir, owner, top)
+}
+
 // openTrusted opens the regular file at path, which may be no symbolic link.
 func openTrusted(path string, owner int, top string) (fd int, size int64, err error) {
 	folder, name := split(path)
@@ -85,10 +97,10 @@ func openAt(dir int, name string, flags int) (int, error) {
 }
 
 func missingOr(path string, err error) error {
-	switch err {
-	case syscall.ENOENT:
+	switch {
+	case errors.Is(err, syscall.ENOENT):
 		return err
-	case syscall.ELOOP:
+	case errors.Is(err, syscall.ELOOP):
 		return &Error{path, "is a symbolic link"}
 	}
 	return &Error{path, "cannot be opened: " + err.Error()}

@@ -29,7 +29,7 @@ func Check(ctx context.Context, path string) (Summary, error) {
 	if err := r.layout.finish(); err != nil {
 		return Summary{}, explain(path, err)
 	}
-	if r.summary().Bytes != f.Size() || r.count > 0 {
+	if r.summary().Bytes != f.Size() || r.skippedLines+r.leftOut > 0 {
 		return Summary{}, explain(path, faultOther)
 	}
 	return r.summary(), nil
@@ -42,7 +42,7 @@ const (
 
 // open opens the index at path, whoever it belongs to.
 func open(path string) (*os.File, *indexfile.File, error) {
-	opened, err := openRegular(nil, "", path)
+	opened, err := openAt(path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,9 +115,45 @@ func (e *emitter) lines(r io.Reader, user, file string) error {
 			}
 			from = 0
 		case len(e.job.data) > indexfile.MaxLine+len("\r"):
-			return fmt.Errorf("%s:%d: %w", file, p.line, errLong)
+			if err := e.shorten(r); err != nil {
+				return fmt.Errorf("read %s: %w", file, cause(err))
+			}
 		}
 	}
+}
+
+// shorten reads on to the end of a line that is too long for the index, and keeps no more
+// of it than shows that.
+func (e *emitter) shorten(r io.Reader) error {
+	kept := e.job.data[:indexfile.MaxLine+len("\r")+1]
+	buf := slices.Grow(kept, jobSize)[len(kept) : len(kept)+jobSize]
+	for {
+		n, err := io.ReadFull(r, buf)
+		if at := bytes.IndexByte(buf[:n], '\n'); at >= 0 {
+			e.job.data = append(kept, buf[at:n]...)
+			return nil
+		}
+		e.job.data = kept
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil // fill comes to the same end
+		}
+		if err := cmp.Or(err, e.ctx.Err()); err != nil {
+			return err
+		}
+	}
+}
+
+// maxPieces of a job keep files that are left out, of which there is nothing to read, from
+// filling the memory.
+const maxPieces = 4096
+
+// leaveOut emits that a file is left out.
+func (e *emitter) leaveOut(file string, why error) error {
+	e.job.pieces = append(e.job.pieces, piece{file: file, why: why, end: len(e.job.data)})
+	if len(e.job.pieces) < maxPieces {
+		return nil
+	}
+	return e.emit()
 }
 
 // fill reads until the job's memory is full, which grows when it is already, or there

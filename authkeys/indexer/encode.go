@@ -15,7 +15,8 @@ import (
 type piece struct {
 	user string
 	file string // where they are from
-	line int    // the number of the first
+	line int    // the number of the first; 0 for a file that is left out
+	why  error  // for which it is
 
 	// Where it ends: in the data, and what it became in the batch.
 	end, records, entries int
@@ -30,43 +31,55 @@ type batch struct {
 	key     []byte // the one at hand
 }
 
-// A skippedLine is one that sshd passes over, and neither blank nor a comment.
+// A skippedLine is one that sshd passes over, and neither blank nor a comment, or one that
+// only we leave out.
 type skippedLine struct {
 	file string
 	line int
 	why  error
+	left bool // out
 }
 
 // encode makes the job's batch.
-func (j *job) encode() error {
+func (j *job) encode() {
 	j.records, j.entries, j.skipped = j.records[:0], j.entries[:0], j.skipped[:0]
 	from := 0
 	for i := range j.pieces {
 		p := &j.pieces[i]
-		if err := j.batch.encode(p, j.data[from:p.end]); err != nil {
-			return err
+		if p.why != nil {
+			j.skipped = append(j.skipped, skippedLine{p.file, 0, p.why, true})
 		}
+		j.batch.encode(p, j.data[from:p.end])
 		from, p.records, p.entries = p.end, len(j.records), len(j.entries)
 	}
-	return nil
 }
 
 // encode makes records of the lines that are keys.
-func (b *batch) encode(p *piece, data []byte) error {
+func (b *batch) encode(p *piece, data []byte) {
 	start := len(b.records)
 	for i, line := range authkeys.Parse(data).Lines {
 		text := withoutEnd(line.Raw)
-		if len(text) > indexfile.MaxLine {
-			return fmt.Errorf("%s:%d: %w", p.file, p.line+i, errLong)
-		}
-		switch line.Kind {
-		case authkeys.Bad:
-			b.skipped = append(b.skipped, skippedLine{p.file, p.line + i, line.Err})
-		case authkeys.Key:
+		switch {
+		case line.Kind != authkeys.Bad && line.Kind != authkeys.Key:
+		case len(text) > indexfile.MaxLine:
+			b.skipped = append(b.skipped, skippedLine{p.file, p.line + i, errLong, true})
+		case line.Kind == authkeys.Bad:
+			b.skipped = append(b.skipped, skippedLine{p.file, p.line + i, explainBad(text, line.Err), false})
+		default:
 			b.add(p.user, start, text, line.Entry)
 		}
 	}
-	return nil
+}
+
+// explainBad names what is often put into a file in the place of a key.
+func explainBad(line []byte, err error) error {
+	switch {
+	case bytes.HasPrefix(line, []byte("\ufeff")):
+		return fmt.Errorf("%w (the file begins with a byte order mark, which sshd takes for a part of the line)", err)
+	case bytes.HasPrefix(line, []byte("-----BEGIN ")) && bytes.Contains(line, []byte("PRIVATE KEY")):
+		return fmt.Errorf("%w (a private key: what belongs here is its public half, mostly in the file of that name with .pub)", err)
+	}
+	return err
 }
 
 var errLong = fmt.Errorf("the line is longer than %d bytes", indexfile.MaxLine)

@@ -45,10 +45,8 @@ func (l *layout) addUser(user User) error {
 	}
 	for i, line := range user.Lines {
 		var b batch
-		err := b.encode(&piece{user: user.Name, file: user.Name, line: i + 1}, []byte(line))
+		b.encode(&piece{user: user.Name, file: user.Name, line: i + 1}, []byte(line))
 		switch {
-		case err != nil:
-			return err
 		case len(b.skipped) > 0:
 			return fmt.Errorf("%s:%d: %w", user.Name, i+1, b.skipped[0].why)
 		case len(b.entries) != 1 || strings.Contains(line, "\n"):

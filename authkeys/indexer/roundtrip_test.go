@@ -3,6 +3,7 @@ package indexer_test
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,7 +148,7 @@ func TestEndOfVisitIsPassedOn(t *testing.T) {
 	} {
 		calls := 0
 		err := ask(func([]byte) error { calls++; return os.ErrClosed })
-		if err != os.ErrClosed || calls != 1 {
+		if !errors.Is(err, os.ErrClosed) || calls != 1 {
 			t.Errorf("%s: %v after %d calls", name, err, calls)
 		}
 	}

@@ -13,10 +13,11 @@ type run struct {
 	layout   *layout
 	progress func(Progress)                         // may be nil
 	skipped  func(file string, line int, why error) // may be nil
+	left     func(file string, line int, why error) // may be nil
 
-	count int // of what was skipped
-	shown time.Time
-	fault error // of what was read, as opposed to what was written
+	skippedLines, leftOut int // how many
+	shown                 time.Time
+	fault                 error // of what was read, as opposed to what was written
 }
 
 const (
@@ -54,7 +55,7 @@ func (r *run) all(ctx context.Context, read func(*emitter) error) error {
 // encodeAll encodes jobs until there are no more.
 func encodeAll(todo <-chan *job) {
 	for j := range todo {
-		j.err = j.encode()
+		j.encode()
 		j.done <- struct{}{}
 	}
 }
@@ -71,7 +72,11 @@ func (r *run) add(ctx context.Context, j *job) error {
 		return r.fault
 	}
 	for _, s := range j.skipped {
-		r.skip(s.file, s.line, s.why)
+		if s.left {
+			r.leaveOut(s.file, s.line, s.why)
+		} else {
+			r.skip(s.file, s.line, s.why)
+		}
 	}
 	if time.Since(r.shown) > progressEvery {
 		r.show()
@@ -80,9 +85,16 @@ func (r *run) add(ctx context.Context, j *job) error {
 }
 
 func (r *run) skip(file string, line int, why error) {
-	r.count++
+	r.skippedLines++
 	if r.skipped != nil {
 		r.skipped(file, line, why)
+	}
+}
+
+func (r *run) leaveOut(file string, line int, why error) {
+	r.leftOut++
+	if r.left != nil {
+		r.left(file, line, why)
 	}
 }
 

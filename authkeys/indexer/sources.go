@@ -16,7 +16,9 @@ import (
 // order of the sources.
 type sources struct {
 	all     []Source
+	owners  owners
 	folders []*os.Root // for each source; nil where that is a file
+	listed  []*os.File // those folders
 	files   []file
 }
 
@@ -24,14 +26,20 @@ type sources struct {
 type file struct {
 	user   string
 	source int
+	linked bool // by a symbolic link in a folder
 }
 
-// openSources finds out which files there are. What is in a folder and no user's file
-// is skipped.
-func openSources(all []Source, skip func(file string, line int, why error)) (*sources, error) {
-	s := &sources{all: all, folders: make([]*os.Root, len(all))}
+// A listener is told what becomes of a folder's names.
+type listener struct {
+	skip func(file string, line int, why error) // no user's file
+	warn func(file string, why error)           // a user's file with an odd name
+}
+
+// openSources finds out which files there are.
+func openSources(all []Source, o owners, to listener) (*sources, error) {
+	s := &sources{all: all, owners: o, folders: make([]*os.Root, len(all)), listed: make([]*os.File, len(all))}
 	for i, source := range all {
-		if err := s.open(i, source, skip); err != nil {
+		if err := s.add(i, source, to); err != nil {
 			s.close()
 			return nil, err
 		}
@@ -40,90 +48,140 @@ func openSources(all []Source, skip func(file string, line int, why error)) (*so
 	return s, nil
 }
 
-func (s *sources) open(i int, source Source, skip func(file string, line int, why error)) (err error) {
+func (s *sources) add(i int, source Source, to listener) error {
 	if source.User != "" {
-		s.files = append(s.files, file{source.User, i})
+		s.files = append(s.files, file{user: source.User, source: i})
 		return checkName(source.User)
 	}
-	if s.folders[i], err = os.OpenRoot(source.Path); err != nil {
-		return fmt.Errorf("open folder %s: %w", source.Path, cause(err))
+	if err := s.openFolder(i, source.Path); err != nil {
+		return fmt.Errorf("open folder %s: %w", source, cause(err))
 	}
-	return s.list(i, func(name string, why error) { skip(source.Path+"/"+name, 0, why) })
+	if err := s.list(i, to); err != nil {
+		return fmt.Errorf("read folder %s: %w", source, cause(err))
+	}
+	return nil
+}
+
+// openFolder opens a folder that can be believed. Who may write to it may put files into it
+// for everybody.
+func (s *sources) openFolder(i int, path string) (err error) {
+	if s.folders[i], err = os.OpenRoot(path); err != nil {
+		return err
+	}
+	if s.listed[i], err = s.folders[i].Open("."); err != nil {
+		return err
+	}
+	info, err := s.listed[i].Stat()
+	if err != nil {
+		return err
+	}
+	return s.owners.unsafe(info, "")
 }
 
 func (s *sources) close() {
-	for _, folder := range s.folders {
+	for i, folder := range s.folders {
 		if folder != nil {
 			folder.Close()
+		}
+		if s.listed[i] != nil {
+			s.listed[i].Close()
 		}
 	}
 }
 
-// listed is how many names of a folder are looked at together.
-const listed = 1024
+// listedAtOnce is how many names of a folder are looked at together.
+const listedAtOnce = 1024
 
-// list adds the files of a folder.
-func (s *sources) list(i int, skip func(name string, why error)) error {
-	path := s.all[i].Path
-	folder, err := s.folders[i].Open(".")
-	if err != nil {
-		return fmt.Errorf("open folder %s: %w", path, cause(err))
-	}
-	defer folder.Close()
+// list adds the files of a folder. What it tells of is in the order of the names.
+func (s *sources) list(i int, to listener) error {
+	var odd []oddName
 	for {
-		entries, err := folder.ReadDir(listed)
+		entries, err := s.listed[i].ReadDir(listedAtOnce)
 		for _, entry := range entries {
-			why, err := s.unfit(i, entry)
-			switch {
-			case err != nil:
-				return fmt.Errorf("look at %s/%s: %w", path, entry.Name(), cause(err))
-			case why != nil:
-				skip(entry.Name(), why)
-			default:
-				s.files = append(s.files, file{strings.Clone(entry.Name()), i})
+			if why := s.unfit(i, entry); why != nil {
+				odd = append(odd, oddName{strings.Clone(entry.Name()), why, true})
+				continue
+			}
+			linked := entry.Type() == fs.ModeSymlink
+			f := file{user: strings.Clone(entry.Name()), source: i, linked: linked}
+			s.files = append(s.files, f)
+			if why := unlikely(f.user); why != nil {
+				odd = append(odd, oddName{f.user, why, false})
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			tell(odd, s.all[i].Path, to)
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read folder %s: %w", path, cause(err))
+			return err
+		}
+	}
+}
+
+// An oddName is a name in a folder that somebody has to be told of.
+type oddName struct {
+	name    string
+	why     error
+	skipped bool
+}
+
+func tell(odd []oddName, folder string, to listener) {
+	slices.SortFunc(odd, func(a, b oddName) int { return cmp.Compare(a.name, b.name) })
+	for _, o := range odd {
+		if path := folder + "/" + o.name; o.skipped {
+			to.skip(path, 0, o.why)
+		} else {
+			to.warn(path, o.why)
 		}
 	}
 }
 
 var errHidden = errors.New("a hidden name")
 
-// unfit tells why something in a folder is no user's file. Links are followed, but not
-// out of the folder: one that cannot be followed is an error.
-func (s *sources) unfit(i int, entry fs.DirEntry) (why, err error) {
+// unfit tells why something in a folder is no user's file. A link that cannot be followed
+// may be meant as one: that is found out when it is read.
+func (s *sources) unfit(i int, entry fs.DirEntry) error {
 	if strings.HasPrefix(entry.Name(), ".") {
-		return errHidden, nil
+		return errHidden
 	}
 	if err := checkName(entry.Name()); err != nil {
-		return err, nil
+		return err
 	}
 	kind := entry.Type()
 	if kind == fs.ModeSymlink {
 		info, err := s.folders[i].Stat(entry.Name())
 		if err != nil {
-			return nil, err
+			return nil
 		}
 		kind = info.Mode().Type()
 	}
-	return notRegular(kind), nil
+	return notRegular(kind)
 }
 
-func notRegular(kind fs.FileMode) error {
-	switch kind {
-	case 0:
-		return nil
-	case fs.ModeDir:
-		return errors.New("a folder, not a regular file")
-	case fs.ModeNamedPipe:
-		return errors.New("a FIFO, not a regular file")
+// unlikely tells why a user is hardly called that: a public key's file, or what an editor
+// keeps of an older version.
+func unlikely(name string) error {
+	for _, end := range []string{".pub", "~"} {
+		if user, found := strings.CutSuffix(name, end); found && user != "" {
+			return fmt.Errorf("taken as the file of a user %q: is it meant to be that of %q?", name, user)
+		}
 	}
-	return errors.New("not a regular file")
+	return nil
+}
+
+// contain tells in which folder of the sources dir is one of them.
+func (s *sources) contain(dir *os.Root) (path string, found bool) {
+	info, err := dir.Stat(".")
+	for i, folder := range s.listed {
+		if folder == nil || err != nil {
+			continue
+		}
+		if there, err := folder.Stat(); err == nil && os.SameFile(info, there) {
+			return s.all[i].Path, true
+		}
+	}
+	return "", false
 }
 
 // read emits the lines of all files.
@@ -137,48 +195,34 @@ func (s *sources) read(e *emitter) error {
 }
 
 func (s *sources) readFile(e *emitter, f file) error {
-	path := s.all[f.source].Path
-	folder := s.folders[f.source]
-	if folder != nil {
+	path := s.all[f.source].String()
+	if s.folders[f.source] != nil {
 		path += "/" + f.user
 	}
-	opened, err := openRegular(folder, f.user, path)
+	opened, err := s.open(f)
+	if err != nil && s.isUsersFault(f, err) {
+		return e.leaveOut(path, cause(err))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("open %s: %w", path, cause(err))
 	}
 	defer opened.Close()
 	return e.lines(opened, f.user, path)
 }
 
-// openRegular opens a user's file: the one of this name in the folder or, without one,
-// that at path. It does not wait for the other end of a FIFO.
-func openRegular(folder *os.Root, name, path string) (*os.File, error) {
-	const flags = os.O_RDONLY | syscall.O_NONBLOCK | syscall.O_NOCTTY
-	var opened *os.File
-	var err error
-	if folder != nil {
-		opened, err = folder.OpenFile(name, flags, 0)
-	} else {
-		opened, err = os.OpenFile(path, flags, 0)
+// isUsersFault tells whether an error is one for which sshd would let in nobody but the
+// others: the user whose file it is must not be able to keep the index from being built.
+// Where the file was named, that it cannot be opened is a mistake of who named it.
+func (s *sources) isUsersFault(f file, err error) bool {
+	if _, ok := errors.AsType[unsafe](err); ok {
+		return true
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, cause(err))
+	if s.folders[f.source] == nil {
+		return false
 	}
-	info, err := opened.Stat()
-	if err == nil {
-		err = notRegular(info.Mode().Type())
-	}
-	if err != nil {
-		opened.Close()
-		return nil, fmt.Errorf("read %s: %w", path, cause(err))
-	}
-	return opened, nil
+	errno, ok := errors.AsType[syscall.Errno](err)
+	return !ok || slices.Contains(usersFaults, errno)
 }
 
-// cause takes the path off an error: the caller names the file in its own words.
-func cause(err error) error {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return path.Err
-	}
-	return err
-}
+// usersFaults are errors of open(2) that are about the file; others are about the machine.
+var usersFaults = []syscall.Errno{syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ELOOP, syscall.ENOTDIR, syscall.ENXIO}

@@ -21,7 +21,7 @@ import (
 const (
 	ExitDone    = 0  // done, or nothing to do
 	ExitFailed  = 1  // something went wrong
-	ExitChanges = 2  // plan: there are changes; doctor: there are findings
+	ExitChanges = 2  // plan: there are changes; doctor: there are findings; keys build: something was left out
 	ExitUsage   = 64 // wrong usage or configuration
 	ExitNoPerm  = 77 // not permitted
 )

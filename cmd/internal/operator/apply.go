@@ -2,7 +2,9 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -70,6 +72,9 @@ func (t *tool) printPlan(p planned) error {
 		for i, step := range p.Steps {
 			fmt.Fprintf(t.stdout, "%3d. %-15s %s\n", i+1, step.Verb, step.What)
 		}
+		if p.Blocked != nil {
+			fmt.Fprintf(t.stdout, "%s: %s\n  -> %s\n", t.paint(red, p.Blocked.ID), p.Blocked.Detail, p.Blocked.Remedy)
+		}
 		for _, file := range p.Files {
 			fmt.Fprintf(t.stdout, "\n%s", t.paintDiff(file.Diff))
 		}
@@ -129,6 +134,9 @@ func (t *tool) apply(ctx context.Context) error {
 	waiting := t.progress("asking sshd")
 	outcome, err := a.Pass(ctx, seen, agent.How{Now: true})
 	waiting()
+	if err != nil && outcome != nil && outcome.Applied != nil && len(outcome.Done) > 0 {
+		err = errors.Join(t.printApplied(outcome, seen), err) // it was not for nothing
+	}
 	if err != nil {
 		return err
 	}
@@ -233,11 +241,13 @@ func (t *tool) printChecks(checks []agent.Check) error {
 		}{checks})
 	}
 	colors := map[agent.Result]string{agent.Pass: green, agent.Fail: red, agent.Unsure: yellow}
+	var text strings.Builder
 	for _, c := range checks {
-		fmt.Fprintf(t.stdout, "%s  %s: %s\n", t.paint(colors[c.Result], fmt.Sprintf("%-7s", c.Result)), c.Name, c.Detail)
+		fmt.Fprintf(&text, "%s  %s: %s\n", t.paint(colors[c.Result], fmt.Sprintf("%-7s", c.Result)), c.Name, c.Detail)
 		if c.Remedy != "" {
-			fmt.Fprintf(t.stdout, "         -> %s\n", c.Remedy)
+			fmt.Fprintf(&text, "         -> %s\n", c.Remedy)
 		}
 	}
-	return nil
+	_, err := io.WriteString(t.stdout, text.String())
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -14,12 +15,15 @@ import (
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
+	"github.com/latchkey-ssh/latchkey/internal/account"
 )
 
 // keysBuild is what build was told.
 type keysBuild struct {
 	out           string
 	strict, quiet bool
+	allowEmpty    bool
+	anyMode       bool
 }
 
 func (t *tool) keysBuildCommand() *cobra.Command {
@@ -31,16 +35,23 @@ A SOURCE is USER=FILE, or a folder with one file for each user, named as the use
 in the place of FILE, - is standard input. Lines of a user in several sources follow each
 other in the order of the sources. What sshd would skip is skipped, and said.
 
+As with sshd's StrictModes, a file counts only if it and its folder are root's or the
+user's, and others may not write to them. A user's file that does not count, or in a folder
+cannot be read, is left out and named; the index is built without it, and the exit status is 2.
+
 The index is replaced at once: a logon sees all of the old one or all of the new. If
-anything goes wrong, or on an interruption, the old one stays.`,
+anything goes wrong, on an interruption, and where no source has a key at all, the old one
+stays. Builds of one index wait for each other.`,
 		Example: "  latchkey keys build /etc/ssh/users\n  latchkey keys build git=/srv/git/keys ada=ada.pub --strict\n  print-keys | latchkey keys build git=- --out /var/lib/latchkey/keys/git.index",
 		Args:    takes(cobra.MinimumNArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return t.keysBuild(cmd.Context(), args, b) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&b.out, "out", "", "the index, a `file` (default: "+index.Users+", below the root)")
-	flags.BoolVar(&b.strict, "strict", false, "a line or a file that would be skipped is an error, and nothing is changed")
+	flags.BoolVar(&b.strict, "strict", false, "a line or a file that would be skipped or left out is an error, and nothing is changed")
 	flags.BoolVar(&b.quiet, "quiet", false, "say nothing when all is well")
+	flags.BoolVar(&b.allowEmpty, "allow-empty", false, "build an index without any line too: the last key was taken away")
+	flags.BoolVar(&b.anyMode, "no-strict-modes", false, "take files and folders whoever may write to them, as sshd does with \"StrictModes no\"")
 	return cmd
 }
 
@@ -48,7 +59,8 @@ anything goes wrong, or on an interruption, the old one stays.`,
 type built struct {
 	Index string `json:"index"`
 	indexer.Summary
-	SkippedLines []skipped     `json:"skipped_lines"` // the first
+	SkippedLines []skipped     `json:"skipped_lines"`  // the first
+	LeftOutFiles []skipped     `json:"left_out_files"` // the first
 	Warnings     []agent.Check `json:"warnings"`
 }
 
@@ -61,30 +73,54 @@ func (t *tool) keysBuild(ctx context.Context, args []string, b keysBuild) error 
 	if err != nil {
 		return err
 	}
-	spool, remove, err := t.spoolStdin(ctx, sources)
-	if err != nil {
-		return interrupted(ctx, err, ": "+out+" is as it was")
-	}
-	defer remove()
-	left := &skips{spool: spool}
+	remove := func() {}
+	defer func() { remove() }()
+	report := &buildReport{}
 	progress, done := t.buildProgress(b.quiet)
 	summary, err := indexer.Build(ctx, indexer.Options{
-		Sources: sources, Out: out, Progress: progress, Skipped: left.add, Strict: b.strict,
+		Sources: sources, Out: out, Strict: b.strict, AllowEmpty: b.allowEmpty, AnyMode: b.anyMode, UID: t.uid(),
+		Waiting: t.waitingFor(out),
+		Begin: func() (err error) {
+			remove, err = t.spoolStdin(ctx, sources)
+			return err
+		},
+		Progress: progress, Skipped: report.skipped.add, LeftOut: report.left.add, Warned: report.warn,
 	})
 	done()
 	if !t.json || err != nil {
-		t.printSkips(left)
-	}
-	if errors.Is(err, indexer.ErrSkipped) {
-		return fmt.Errorf("%w: %s is as it was (--strict)", err, out)
+		t.printReport(report)
 	}
 	if err != nil {
-		return interrupted(ctx, err, ": "+out+" is as it was")
+		return whyNotBuilt(ctx, err, out)
 	}
+	report.warnings = append(report.warnings, t.refusals(out)...)
 	return t.printBuilt(built{
-		Index: out, Summary: summary,
-		SkippedLines: append([]skipped{}, left.first...), Warnings: append([]agent.Check{}, t.refusals(out)...),
+		Index: out, Summary: summary, SkippedLines: append([]skipped{}, report.skipped.first...),
+		LeftOutFiles: append([]skipped{}, report.left.first...), Warnings: append([]agent.Check{}, report.warnings...),
 	}, b.quiet)
+}
+
+// whyNotBuilt says what became of the index, and what to do.
+func whyNotBuilt(ctx context.Context, err error, out string) error {
+	switch {
+	case errors.Is(err, indexer.ErrSkipped):
+		return fmt.Errorf("%w: %s is as it was (--strict)", err, out)
+	case errors.Is(err, indexer.ErrEmpty):
+		return fmt.Errorf("%w: %s is as it was; --allow-empty builds one that lets nobody in", err, out)
+	}
+	return interrupted(ctx, err, ": "+out+" is as it was")
+}
+
+// uid looks users up in the machine's files, which it reads when first asked.
+func (t *tool) uid() func(user string) (int, bool) {
+	accounts := sync.OnceValue(func() map[string]int {
+		uids, _ := account.UIDs(t.instance.Root) // without them nobody is known, and root's files count
+		return uids
+	})
+	return func(user string) (int, bool) {
+		uid, known := accounts()[user]
+		return uid, known
+	}
 }
 
 // outOf is where the index goes. Where nothing else was said its folder is made.
@@ -109,11 +145,24 @@ func makeFolder(path string, mode fs.FileMode) error {
 }
 
 func (t *tool) printBuilt(b built, quiet bool) error {
+	if err := t.printIndex(b, quiet); err != nil {
+		return err
+	}
+	if b.LeftOut > 0 {
+		return cli.ExitError(cli.ExitChanges)
+	}
+	return nil
+}
+
+func (t *tool) printIndex(b built, quiet bool) error {
 	if t.json {
 		return cli.PrintJSON(t.stdout, b)
 	}
 	for _, warning := range b.Warnings {
-		fmt.Fprintf(t.stderr, "latchkey: warning: %s\n  -> %s\n", cli.Plain(warning.Detail), cli.Plain(warning.Remedy))
+		fmt.Fprintf(t.stderr, "latchkey: warning: %s\n", cli.Plain(warning.Detail))
+		if warning.Remedy != "" {
+			fmt.Fprintf(t.stderr, "  -> %s\n", cli.Plain(warning.Remedy))
+		}
 	}
 	if b.Lines == 0 {
 		fmt.Fprintln(t.stderr, "latchkey: warning: no source has a line with a key: the index lets nobody in")

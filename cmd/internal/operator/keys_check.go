@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +21,9 @@ func (t *tool) keysCheckCommand() *cobra.Command {
 		Use: "check [FILE]", Short: "Check every byte of a key index, and what sshd needs to use it",
 		Long: `check reads the whole index, and tells what latchkey-authorized-keys would refuse: owner
 and mode of the index and of every folder above it. Without FILE it checks both indexes that
-latchkey-authorized-keys looks in, as far as they are there, and that program itself: that
-sshd would run it, and as whom. It changes nothing. Exit status 2 means that there are findings.`,
+latchkey-authorized-keys looks in, as far as they are there, that program itself, and with
+sshd -T that sshd asks it for the users of users.index, the first eight of them. It changes
+nothing. Exit status 2 means that there are findings.`,
 		Example: "  latchkey keys check\n  latchkey keys check --json | jq '.checks[] | select(.result != \"pass\")'",
 		Args:    takes(cobra.MaximumNArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return t.keysCheck(cmd.Context(), args) },
@@ -40,6 +42,11 @@ func (t *tool) keysCheck(ctx context.Context, named []string) error {
 	}
 	if len(named) == 0 {
 		checks = append(checks, t.checkHelper()...)
+		for _, check := range t.checkAsked(ctx) {
+			if !slices.Contains(checks, check) { // the program may have been found wanting already
+				checks = append(checks, check)
+			}
+		}
 	}
 	return t.finishChecks(checks)
 }
@@ -59,16 +66,25 @@ func (t *tool) checkIndex(ctx context.Context, path string) ([]agent.Check, erro
 	if found := t.refusals(path); len(found) > 0 {
 		return found, nil
 	}
+	if summary.Lines == 0 && path == t.below(index.Users) {
+		return []agent.Check{{
+			Name: "index", Result: agent.Fail, Detail: path + ": it has no line, and lets nobody in",
+			Remedy: "build it of the users' keys: latchkey keys build; or remove it",
+		}}, nil
+	}
 	detail := fmt.Sprintf("%s: %d users, %d lines, %d bytes", path, summary.Users, summary.Lines, summary.Bytes)
 	return []agent.Check{{Name: "index", Result: agent.Pass, Detail: detail}}, nil
 }
 
 const helperName = "latchkey-authorized-keys"
 
+// helperFolders are where it is installed: by a package, by make install.
+var helperFolders = []string{"/usr/sbin/", "/usr/local/sbin/"}
+
 // checkHelper checks the program that sshd starts, and the account that it starts it as.
 func (t *tool) checkHelper() []agent.Check {
 	var checks []agent.Check
-	for _, folder := range []string{"/usr/sbin/", "/usr/local/sbin/"} {
+	for _, folder := range helperFolders {
 		checks = append(checks, t.checkProgram(t.below(folder+helperName))...)
 	}
 	if len(checks) == 0 {
@@ -85,7 +101,7 @@ func (t *tool) checkProgram(path string) []agent.Check {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	found, err := t.untrusted(path, 0o001)
+	found, err := t.untrusted(path, forProgram)
 	switch {
 	case err != nil:
 		return []agent.Check{{Name: "helper", Result: agent.Unsure, Detail: err.Error()}}

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -98,7 +99,23 @@ func fingerprintIn(file string) (string, error) {
 	}
 	keys := authkeys.Parse(data).Keys()
 	if len(keys) != 1 {
+		if kind := notPublic(data); kind != "" {
+			return "", cli.UsageError{Err: fmt.Errorf("%s: want the file of a public key; this is %s", file, kind)}
+		}
 		return "", cli.UsageError{Err: fmt.Errorf("%s: want the file of one public key; this has %d", file, len(keys))}
 	}
 	return keys[0].Fingerprint(), nil
+}
+
+// notPublic says what else of a key a file holds.
+func notPublic(data []byte) string {
+	first, _, _ := bytes.Cut(bytes.TrimSpace(data), []byte("\n"))
+	word, _, _ := bytes.Cut(first, []byte(" "))
+	switch {
+	case bytes.HasPrefix(first, []byte("-----BEGIN ")) && bytes.Contains(first, []byte("PRIVATE KEY")):
+		return "a private key: take its public half, mostly in the file of that name with .pub"
+	case bytes.HasSuffix(word, []byte("-cert-v01@openssh.com")):
+		return "a certificate: take the public key that it was made for, or that of its CA"
+	}
+	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/latchkey-ssh/latchkey/agent"
 	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 )
@@ -26,31 +27,53 @@ func (s skipped) String() string {
 // maxSkips are named one by one.
 const maxSkips = 20
 
-// skips are what a build left out: the first, and how many.
+// skips are what a build passed over: the first, and how many.
 type skips struct {
-	spool string // the file that stands for standard input
 	first []skipped
 	count int
 }
 
 func (s *skips) add(file string, line int, why error) {
 	s.count++
-	if len(s.first) == maxSkips {
-		return
+	if len(s.first) < maxSkips {
+		s.first = append(s.first, skipped{file, line, why.Error()})
 	}
-	if s.spool != "" && file == s.spool {
-		file = stdinFile
-	}
-	s.first = append(s.first, skipped{file, line, why.Error()})
 }
 
-func (t *tool) printSkips(s *skips) {
+// buildReport is what a build has to tell of its sources.
+type buildReport struct {
+	skipped  skips // as sshd would
+	left     skips // out
+	warnings []agent.Check
+}
+
+func (r *buildReport) warn(file string, why error) {
+	if len(r.warnings) < maxSkips {
+		r.warnings = append(r.warnings, agent.Check{Name: "name", Result: agent.Unsure, Detail: file + ": " + why.Error()})
+	}
+}
+
+func (t *tool) printReport(r *buildReport) {
+	t.printSkips("skipped", r.skipped)
+	t.printSkips("left out", r.left)
+}
+
+func (t *tool) printSkips(what string, s skips) {
 	for _, skip := range s.first {
-		fmt.Fprintf(t.stderr, "latchkey: skipped: %s\n", cli.Plain(skip.String()))
+		fmt.Fprintf(t.stderr, "latchkey: %s: %s\n", what, cli.Plain(skip.String()))
 	}
 	if more := s.count - len(s.first); more > 0 {
-		fmt.Fprintf(t.stderr, "latchkey: skipped: %d more\n", more)
+		fmt.Fprintf(t.stderr, "latchkey: %s: %d more\n", what, more)
 	}
+}
+
+// waitingFor says on a terminal that another build goes on.
+func (t *tool) waitingFor(out string) func() {
+	file, ok := terminal(t.stderr)
+	if !ok {
+		return nil
+	}
+	return func() { fmt.Fprintf(file, "waiting for another build of %s\n", cli.Plain(out)) }
 }
 
 // buildProgress says on a terminal how far a build has come, on one line; done takes that

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -55,11 +56,19 @@ func TestKeysCommandsMindOwners(t *testing.T) {
 
 func newBastion(env *testscript.Env) error {
 	root := filepath.Join(env.WorkDir, "machine")
+	config := filepath.Join(root, "etc/ssh/sshd_config") // its own sshd is this machine's
+	hostKey := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(env.WorkDir, "hostkey"))
+	if out, err := hostKey.CombinedOutput(); err != nil {
+		return fmt.Errorf("ssh-keygen: %w: %s", err, out)
+	}
 	for name, text := range map[string]string{
 		"etc/passwd":                        "root:x:0:0::/root:/bin/sh\nlatchkey-keys:x:990:990::/:/usr/sbin/nologin\n",
 		"etc/group":                         "root:x:0:\nlatchkey-keys:x:990:\n",
 		"usr/sbin/latchkey-authorized-keys": "#!/bin/sh\n",
 		"var/lib/.keep":                     "",
+		"etc/latchkey/latchkey.toml":        fmt.Sprintf("[sshd]\ncommand = [\"/usr/sbin/sshd\"]\nconfig = %q\n", config),
+		"etc/ssh/sshd_config": "HostKey " + filepath.Join(env.WorkDir, "hostkey") + "\n" +
+			"AuthorizedKeysCommand /usr/sbin/latchkey-authorized-keys %u %U %h %t %k\nAuthorizedKeysCommandUser latchkey-keys\n",
 	} {
 		file := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

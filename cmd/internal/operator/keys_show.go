@@ -3,6 +3,7 @@ package operator
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -32,6 +33,9 @@ refuse is an error; one that is named by --index is shown, whoever may write to 
 }
 
 func (t *tool) keysShow(ctx context.Context, user string, named []string) error {
+	if user == "" {
+		return cli.UsageError{Err: errors.New("want the name of a user; it is empty")}
+	}
 	printer := newLinePrinter(t.stdout, t.json)
 	err := t.inIndexes(named, func(path string) error {
 		visit := func(line string) error { return printer.add(path, user, line) }

@@ -88,24 +88,19 @@ func aHome(folder string) (file string, found bool) {
 }
 
 // spoolStdin puts a file with the content of standard input, if that is a source, in its
-// place, and returns its name. remove takes it away.
-func (t *tool) spoolStdin(ctx context.Context, sources []indexer.Source) (spool string, remove func(), err error) {
+// place. remove takes it away.
+func (t *tool) spoolStdin(ctx context.Context, sources []indexer.Source) (remove func(), err error) {
 	i := slices.IndexFunc(sources, isStdin)
 	if i < 0 {
-		return "", func() {}, nil
+		return func() {}, nil
 	}
 	folder, err := os.MkdirTemp("", "latchkey-keys-")
 	if err != nil {
-		return "", nil, err
+		return func() {}, err
 	}
 	remove = func() { _ = os.RemoveAll(folder) }
-	spool = filepath.Join(folder, "stdin")
-	if err := copyTo(ctx, spool, t.stdin); err != nil {
-		remove()
-		return "", nil, err
-	}
-	sources[i].Path = spool
-	return spool, remove, nil
+	sources[i].Path, sources[i].Name = filepath.Join(folder, "stdin"), stdinFile
+	return remove, copyTo(ctx, sources[i].Path, t.stdin)
 }
 
 // copyTo makes a file of what is read. A reader that says nothing is not waited for once ctx is over.

@@ -3,6 +3,7 @@ package operator
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,11 +13,17 @@ import (
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
 )
 
+// What others need: to read an index, to run a program.
+const (
+	forIndex   = 0o004
+	forProgram = 0o001
+)
+
 // refusals are the reasons for which the helper would not use the index at path, each with
 // its remedy: it has to be root's, in folders that are root's, and nobody else may write to
 // any of them, but the account that the helper runs as has to get there and read it.
 func (t *tool) refusals(path string) []agent.Check {
-	found, err := t.untrusted(path, 0o004)
+	found, err := t.untrusted(path, forIndex)
 	if err != nil {
 		return []agent.Check{brokenIndex(err)}
 	}
@@ -42,6 +49,9 @@ func (t *tool) untrusted(path string, others uint32) ([]agent.Check, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found := t.linked(path, at, others); found != nil {
+		return found, nil
+	}
 	top := t.top(path)
 	found, err := untrustedOne(at, others)
 	for err == nil && at != top && at != "/" {
@@ -51,6 +61,19 @@ func (t *tool) untrusted(path string, others uint32) ([]agent.Check, error) {
 		found = append(found, more...)
 	}
 	return found, err
+}
+
+// linked tells of an index that is a symbolic link: the helper opens none, and where it leads
+// need not be fit for one.
+func (t *tool) linked(path, at string, others uint32) []agent.Check {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSymlink || others != forIndex {
+		return nil
+	}
+	return []agent.Check{{
+		Name: "kind", Result: agent.Fail, Detail: path + " is a symbolic link, to " + at,
+		Remedy: "remove the link, and build the index in its place: latchkey keys build",
+	}}
 }
 
 // top is where the folders that matter to path begin: at the instance's root, if path is below that.

@@ -73,7 +73,8 @@ keypair and instance are for the desk: they ask a region (keypaird, or Alibaba C
 key pairs and bindings.
 
 Exit status: 0 done or nothing to do, 1 failed, 2 there are changes (plan) or
-findings (doctor, keys check), or there is no such line (keys show, keys find),
+findings (doctor, keys check), something was left out (keys build), or there is no such
+line (keys show, keys find),
 64 wrong usage or configuration, 77 not permitted.`,
 		Example: "  latchkey status\n  latchkey plan && echo nothing to do\n  latchkey doctor --json | jq '.checks[] | select(.result != \"pass\")'\n  latchkey keypair attach ops i-web1",
 	}
