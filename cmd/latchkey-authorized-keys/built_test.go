@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,20 +28,31 @@ type installed struct {
 	t *testing.T
 }
 
+// built is the program as `make build` has it, made when it is first needed.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "latchkey-built-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, name)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	program, err := os.ReadFile(path)
+	return string(program), err
+})
+
 func install(t *testing.T) *installed {
 	t.Helper()
 	m := &installed{Machine: testmachine.New(t), t: t}
-	binary := filepath.Join(t.TempDir(), name)
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
-	program, err := os.ReadFile(binary)
+	program, err := built()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("build the program: %v", err)
 	}
-	m.WriteFile("/usr/sbin/"+name, string(program), 0o755)
+	m.WriteFile("/usr/sbin/"+name, program, 0o755)
 	m.Mkdir(index.Dir, 0o755)
 	m.Mkdir("/run/systemd/journal", 0o755)
 	m.rig = &rig{t: t, dir: m.Path(index.Dir)}
@@ -199,13 +211,104 @@ func TestAnSSHDThatDoesNotReadIsGivenUp(t *testing.T) {
 	defer reader.Close()
 	defer writer.Close()
 	cmd := m.command(key.question("git")...)
-	cmd.Stdout = writer
+	cmd.Stdout, cmd.Stderr = writer, writer // full by then: what is said there must not be waited for
 	began := time.Now()
 	err = cmd.Run()
 	if took := time.Since(began); cmd.ProcessState.ExitCode() != exitRefused || took < 5*time.Second || took > 9*time.Second {
 		t.Errorf("%v after %v", err, took)
 	}
 	if messages := fmt.Sprint(m.messages()); !strings.Contains(messages, "3 no progress in 5000 ms") {
+		t.Errorf("the journal has %s", messages)
+	}
+}
+
+// TestStandardErrorIsNotWaitedFor: it is a pipe that nobody reads, and full.
+func TestStandardErrorIsNotWaitedFor(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.write("users.index", indexer.User{Name: "git", Lines: []string{"restrict " + key.line}})
+	reader, writer := fullPipe(t)
+	defer reader.Close()
+	defer writer.Close()
+	for _, test := range []struct {
+		words  []string
+		status int
+	}{
+		{[]string{"--no-such"}, exitUsage},
+		{[]string{"--index=/no/such/index", "git"}, exitRefused},
+		{append(key.question("git"), "--", "/no/such/command"), exitDone},
+	} {
+		cmd := m.command(test.words...)
+		cmd.Stderr = writer
+		began := time.Now()
+		err := cmd.Run()
+		if took := time.Since(began); cmd.ProcessState.ExitCode() != test.status || took > 4*time.Second {
+			t.Errorf("%s: %v after %v, want exit status %d at once", test.words[0], err, took, test.status)
+		}
+		if messages := m.messages(); len(messages) != 1 {
+			t.Errorf("%s: the journal has %q", test.words[0], messages)
+		}
+	}
+}
+
+func fullPipe(t *testing.T) (reader, writer *os.File) {
+	t.Helper()
+	var ends [2]int
+	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	for err := error(nil); err == nil; {
+		_, err = syscall.Write(ends[1], make([]byte, 4096))
+	}
+	if err := syscall.SetNonblock(ends[1], false); err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(ends[0]), "reader"), os.NewFile(uintptr(ends[1]), "writer")
+}
+
+// TestDescriptorsThatAreClosedDoNotMatter: what the program opens then must not be
+// taken for what it was given.
+func TestDescriptorsThatAreClosedDoNotMatter(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.write("users.index", indexer.User{Name: "git", Lines: []string{"restrict " + key.line}})
+	const ours, theirs = "restrict ", "its line\n"
+	for _, test := range []struct{ closed, want string }{
+		{"<&-", ours + key.line + "\n" + theirs},
+		{"2>&-", ours + key.line + "\n" + theirs},
+		{"<&- 2>&-", ours + key.line + "\n" + theirs},
+		{">&-", ""},
+		{"<&- >&- 2>&-", ""},
+	} {
+		words := append([]string{"-c", `exec "$@" ` + test.closed, "sh", "/usr/sbin/" + name}, key.question("git")...)
+		cmd := m.Chroot("/bin/sh", append(words, "--", "/usr/bin/echo", "its line")...)
+		began := time.Now()
+		out, err := cmd.Output()
+		if took := time.Since(began); string(out) != test.want || err != nil || took > 4*time.Second {
+			t.Errorf("%s: prints %q, %v after %v", test.closed, out, err, took)
+		}
+		if used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(); used > time.Second {
+			t.Errorf("%s: took %v of a processor", test.closed, used)
+		}
+	}
+}
+
+// TestACommandOnADiskThatDoesNotAnswerIsGivenUp takes five seconds too, and lets in who has a line of
+// ours. It hangs in execve(2), in a process that still has our memory.
+func TestACommandOnADiskThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.write("users.index", indexer.User{Name: "git", Lines: []string{"restrict " + key.line}})
+	m.WriteFile("/usr/local/sbin/hangs", "#!/bin/sh\necho its line\n", 0o755)
+	holdExec(t, m.Path("/usr/local/sbin/hangs"))
+	reader, writer := fullPipe(t)
+	defer reader.Close()
+	defer writer.Close()
+	cmd := m.command(append(key.question("git"), "--", "/usr/local/sbin/hangs")...)
+	cmd.Stderr = writer
+	began := time.Now()
+	out, err := cmd.Output()
+	if took := time.Since(began); err != nil || string(out) != "restrict "+key.line+"\n" || took < 5*time.Second || took > 9*time.Second {
+		t.Errorf("prints %q, %v after %v", out, err, took)
+	}
+	if messages := fmt.Sprint(m.messages()); !strings.Contains(messages, "4 AuthorizedKeysCommand /usr/local/sbin/hangs does not count: no progress in 5000 ms") {
 		t.Errorf("the journal has %s", messages)
 	}
 }

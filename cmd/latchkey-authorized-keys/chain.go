@@ -24,6 +24,9 @@ func (h *helper) chained(words []string) ([]byte, error) {
 	printed, err := c.collect(now()+h.patience, h.most)
 	if err != nil {
 		c.kill()
+		if errors.Is(err, errLate) {
+			err = errors.New("it did not end in " + strconv.Itoa(h.patience) + " ms")
+		}
 		return nil, err
 	}
 	if err := c.status(); err != nil {
@@ -103,6 +106,9 @@ func (c *child) kill() {
 	const grace = 500
 	_ = syscall.Kill(-c.pid, syscall.SIGKILL)
 	c.ignoreOutput()
-	_, _ = c.wait(now() + grace)
+	var err error
+	for hasEnded, until := false, now()+grace; !hasEnded && err == nil; {
+		hasEnded, err = c.wait(until)
+	}
 	_, _ = syscall.Wait4(c.pid, nil, syscall.WNOHANG, nil)
 }

@@ -125,11 +125,11 @@ func TestACommandThatFailsIsNotOurFailure(t *testing.T) {
 		{"late", func(c *chained) []string {
 			c.patience = 100
 			return []string{c.script(`echo its line; exec sleep 1000`)}
-		}, "it did not end in time"},
+		}, "it did not end in 100 ms"},
 		{"late, its output closed", func(c *chained) []string {
 			c.patience = 100
 			return []string{c.script(`echo its line; exec sleep 1000 >/dev/null`)}
-		}, "it did not end in time"},
+		}, "it did not end in 100 ms"},
 		{"not executable", func(c *chained) []string { return []string{c.file("bin/command", "#!/bin/sh\n", 0o644)} }, "permission denied"},
 		{"not there", func(c *chained) []string { return []string{c.path("bin/command")} }, "no such file"},
 		{"no program", func(c *chained) []string { return []string{c.file("bin/command", "echo its line\n", 0o755)} }, "exec format error"},

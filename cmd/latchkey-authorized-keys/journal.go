@@ -1,6 +1,9 @@
 package main
 
-import "syscall"
+import (
+	"syscall"
+	"unsafe"
+)
 
 // A priority is how bad it is, as a digit: see syslog(3).
 type priority byte
@@ -13,13 +16,34 @@ const (
 // authpriv is the facility of sshd's own messages.
 const authpriv = "10"
 
-// log says it on standard error, which sshd throws away, and to the journal, or
-// else to syslog. It never waits for them.
+// log says it to the journal, or else to syslog, and then on standard error, which
+// sshd throws away. It waits for none of them.
 func (h *helper) log(p priority, message string) {
-	_, _ = syscall.Write(h.stderr, []byte(name+": "+message+"\n"))
 	if send(h.journal, journalEntry(p, message)) != nil {
 		_ = send(h.syslog, syslogEntry(p, message))
 	}
+	say(h.stderr, name+": "+message+"\n")
+}
+
+// say writes what of a text can be written without waiting, if anything: a pipe
+// that is writable takes at least PIPE_BUF bytes (pipe(7)).
+func say(fd int, text string) {
+	const pipeBuf = 4096
+	if isWritable(fd) {
+		_, _ = syscall.Write(fd, []byte(text[:min(len(text), pipeBuf)]))
+	}
+}
+
+// isWritable is poll(2) for a single descriptor.
+func isWritable(fd int) bool {
+	const pollOut = 0x4
+	poll := struct {
+		fd              int32
+		events, revents int16
+	}{int32(fd), pollOut, 0}
+	var atOnce syscall.Timespec
+	_, _, _ = syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&atOnce)), 0, 0, 0)
+	return poll.revents == pollOut
 }
 
 // journalEntry is in the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL).

@@ -10,6 +10,7 @@ package main
 import (
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	_ "unsafe" // for go:linkname
 
@@ -37,6 +38,7 @@ type helper struct {
 	most     int // bytes that the administrator's program may print
 
 	watchdog watchdog
+	command  atomic.Pointer[string] // the administrator's program, once nothing else is left to do
 }
 
 func main() {
@@ -46,8 +48,10 @@ func main() {
 		patience: 5000, most: 16 << 20,
 	}
 	go h.watchdog.watch(h.patience, func() {
-		h.log(problem, "no progress in "+strconv.Itoa(h.patience)+" ms: a disk that does not answer, or an sshd that does not read; all keys are refused")
-		syscall.Exit(exitRefused)
+		p, message, status := h.stuck()
+		go func() { h.log(p, message); syscall.Exit(status) }()
+		sleep(1000) // however long the log takes
+		syscall.Exit(status)
 	})
 	words := arguments()
 	syscall.Exit(h.run(words[min(1, len(words)):]))
@@ -79,21 +83,40 @@ func (h *helper) run(words []string) int {
 	return exitRefused
 }
 
+// stuck is what there is to say when there has been no progress, and the exit
+// status then.
+func (h *helper) stuck() (p priority, message string, status int) {
+	waited := "no progress in " + strconv.Itoa(h.patience) + " ms: a disk that does not answer"
+	if command := h.command.Load(); command != nil {
+		return warning, doesNotCount(*command) + waited, exitDone
+	}
+	return problem, waited + ", or an sshd that does not read; all keys are refused", exitRefused
+}
+
 // answer prints the lines of the indexes, then those of the administrator's
-// program. A failure of the program is not one of the answer.
+// program. A failure of the program is not one of the answer: so all of ours is out
+// before the program is looked at, on whatever disk it is.
 func (h *helper) answer(q question, out *output) error {
 	decided, err := h.lines(q, out)
-	if err != nil {
+	if err == nil {
+		err = out.flush()
+	}
+	if err != nil || len(q.command) == 0 || decided {
 		return err
 	}
-	if len(q.command) > 0 && !decided {
-		printed, err := h.chained(q.command)
-		if err != nil {
-			h.log(warning, "AuthorizedKeysCommand "+q.command[0]+" does not count: "+err.Error())
-		}
-		out.text = append(out.text, printed...)
+	h.watchdog.step()
+	h.command.Store(&q.command[0])
+	printed, err := h.chained(q.command)
+	if err != nil {
+		h.log(warning, doesNotCount(q.command[0])+err.Error())
 	}
+	h.command.Store(nil)
+	out.text = append(out.text, printed...)
 	return out.flush()
+}
+
+func doesNotCount(command string) string {
+	return "AuthorizedKeysCommand " + command + " does not count: "
 }
 
 // lines prints the lines of the indexes, and tells whether one of them lets the

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"syscall"
+	"unsafe"
 )
 
 // A watch sees what a child prints and when it ends.
@@ -57,7 +58,11 @@ func (w *watch) awaitEnd(pid int) {
 	_ = syscall.Close(w.closing)
 }
 
-// wait waits until the child prints something or ends.
+// errLate is a child that has not ended when it should have.
+var errLate = errors.New("it did not end in time")
+
+// wait waits until the child prints something or ends. When the time is up only its
+// end counts: there may always be more to read.
 func (w *watch) wait(until int) (hasEnded bool, err error) {
 	var events [2]syscall.EpollEvent
 	n, err := syscall.EpollWait(w.both, events[:], max(0, until-now()))
@@ -66,35 +71,48 @@ func (w *watch) wait(until int) (hasEnded bool, err error) {
 		return false, nil
 	case err != nil:
 		return false, &syscallError{"epoll_wait", err}
-	case n == 0:
-		return false, errors.New("it did not end in time")
 	}
 	for _, event := range events[:n] {
 		hasEnded = hasEnded || event.Fd == int32(w.ended)
+		if event.Fd == int32(w.output) && event.Events&syscall.EPOLLIN == 0 {
+			w.ignoreOutput() // nobody has the pipe any more, which it would say for ever
+		}
+	}
+	if !hasEnded && now() >= until {
+		return false, errLate
 	}
 	return hasEnded, nil
 }
 
-// read adds to printed what is in the pipe.
+// read adds to printed what is in the pipe, and not what is put there meanwhile:
+// that may never end.
 func (w *watch) read(printed []byte, most int) ([]byte, error) {
-	var buffer [16 << 10]byte
-	for {
-		n, err := syscall.Read(w.output, buffer[:])
-		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
-			return printed, nil
-		case err != nil:
-			return nil, &syscallError{"read", err}
-		case n == 0: // nobody has the pipe any more, so it is readable for ever
-			w.ignoreOutput()
-			return printed, nil
-		case len(printed)+n > most:
-			return nil, errors.New("it prints more than " + strconv.Itoa(most) + " bytes")
-		default:
-			printed = append(printed, buffer[:n]...)
-		}
+	had, size := len(printed), w.unread()
+	if had+size > most {
+		return nil, errors.New("it prints more than " + strconv.Itoa(most) + " bytes")
 	}
+	printed = append(printed, make([]byte, size)...)
+	for rest := printed[had:]; len(rest) > 0; {
+		n, err := syscall.Read(w.output, rest)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, &syscallError{"read", err}
+		}
+		if n == 0 {
+			return printed[:len(printed)-len(rest)], nil
+		}
+		rest = rest[n:]
+	}
+	return printed, nil
+}
+
+// unread is how many bytes are in the pipe.
+func (w *watch) unread() int {
+	var n int32
+	_, _, _ = syscall.Syscall(syscall.SYS_IOCTL, uintptr(w.output), syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
+	return int(n)
 }
 
 // ignoreOutput leaves the end of the child as the only thing that is waited for.

@@ -1,6 +1,8 @@
 package sshdtest
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -41,6 +43,7 @@ const (
 )
 
 const twinsConfig = `LogLevel ERROR
+MaxAuthTries 1000
 PermitUserEnvironment LK_*
 X11Forwarding yes
 PermitTunnel yes
@@ -124,12 +127,50 @@ func shownMeansTheSame(t *testing.T, rows []shown) {
 		casts[i] = w.add(t, one.kind, one.lines)
 	}
 	w.publish(t, w.text.String())
+	var none []ssh.Signer
 	t.Run("rows", func(t *testing.T) { // ends when all that are parallel have ended
 		for i, one := range rows {
+			if one.want == refused && one.kind == "ed25519" {
+				none = append(none, unwanted{one.show(t, casts[i]), one.name})
+				continue
+			}
 			t.Run(one.name, func(t *testing.T) {
 				t.Parallel()
 				w.agree(t, one.show(t, casts[i]), one.want)
 			})
 		}
+		for _, name := range []string{byFile, byProgram} {
+			t.Run("refused "+name, func(t *testing.T) {
+				t.Parallel()
+				w.refusesEach(t, name, none)
+			})
+		}
 	})
+}
+
+// unwanted is a key that sshd is to refuse before it asks for a signature.
+type unwanted struct {
+	ssh.Signer
+	row string
+}
+
+func (u unwanted) Sign(io.Reader, []byte) (*ssh.Signature, error) {
+	return nil, fmt.Errorf("%q is accepted, want it refused", u.row)
+}
+
+// refusesEach offers all keys in one connection, since sshd says of each by itself
+// whether it would take it.
+func (w *twins) refusesEach(t *testing.T, name string, keys []ssh.Signer) {
+	t.Helper()
+	if len(keys) == 0 {
+		return
+	}
+	client, err := w.dial(name, keys...)
+	if err == nil {
+		_ = client.Close()
+		t.Fatal("logged in without a signature")
+	}
+	if !isRefusal(err) || strings.Contains(err.Error(), "is accepted") {
+		t.Errorf("log in as %s: %v", name, err)
+	}
 }

@@ -18,7 +18,6 @@ func TestLinesMeanFromTheIndexWhatTheyMeanFromAFile(t *testing.T) {
 		{"the first for principals", "principals=\"bob\" KEY\nKEY", in},
 		{"two that accept", "command=\"echo first\" KEY\nKEY", "first"},
 		{"two that accept, the plain one first", "KEY\ncommand=\"echo second\" KEY", in},
-		{"three, far apart", "expiry-time=\"20200101\" KEY\n" + strings.Repeat("OTHER\n", 500) + "from=\"10.0.0.1\" KEY\nOTHER\ncommand=\"echo third\" KEY", "third"},
 		{"all refuse", "expiry-time=\"20200101\" KEY\nfrom=\"10.0.0.1\" KEY\ncert-authority KEY", refused},
 		{"lines of one key and another in turn", "OTHER\nno-pty KEY\nOTHER\nKEY", "in -pty"},
 
@@ -41,12 +40,6 @@ func TestLinesMeanFromTheIndexWhatTheyMeanFromAFile(t *testing.T) {
 		{"comment of bytes that are none", "KEY \xff\xfe", in},
 		{"comment with NUL", "KEY me\x00you", in},
 		{"comment joined to the key", "KEY#me", refused},
-		{"long comment", "KEY " + strings.Repeat("x", 100_000), in},
-		{"long option", `environment="LK_ONE=` + strings.Repeat("x", 20_000) + `",no-user-rc KEY`, "in " + strings.Repeat("x", 20_000) + " -rc"},
-		{"as many variables as may be", many(`environment="ELSE_%d=x"`, 1025) + " KEY", in},
-		{"one variable too many", many(`environment="ELSE_%d=x"`, 1026) + " KEY", refused},
-		{"as many ports as may be", many(`permitopen="127.0.0.1:%d"`, 4097) + " KEY", "in -open1 -open2"},
-		{"one port too many", many(`permitopen="127.0.0.1:%d"`, 4098) + " KEY", refused},
 		{"NUL before the key", "\x00KEY", refused},
 		{"NUL between options and key", "no-pty\x00 KEY", refused},
 		{"NUL in the options", "no-p\x00ty KEY", refused},
@@ -64,6 +57,21 @@ func TestLinesMeanFromTheIndexWhatTheyMeanFromAFile(t *testing.T) {
 		{"padding too much", "KEY=", refused},
 		{"cut short", "TYPE BLOB1", refused},
 		{"foreign character", "TYPE BLOB1!BLOB2", refused},
+	})
+}
+
+// TestLongLinesMeanFromTheIndexWhatTheyMeanFromAFile has them in a file of their own, which sshd reads again for
+// each key.
+func TestLongLinesMeanFromTheIndexWhatTheyMeanFromAFile(t *testing.T) {
+	t.Parallel()
+	meansTheSame(t, "ed25519", plain, []row{
+		{"three, far apart", "expiry-time=\"20200101\" KEY\n" + strings.Repeat("OTHER\n", 500) + "from=\"10.0.0.1\" KEY\nOTHER\ncommand=\"echo third\" KEY", "third"},
+		{"long comment", "KEY " + strings.Repeat("x", 100_000), in},
+		{"long option", `environment="LK_ONE=` + strings.Repeat("x", 20_000) + `",no-user-rc KEY`, "in " + strings.Repeat("x", 20_000) + " -rc"},
+		{"as many variables as may be", many(`environment="ELSE_%d=x"`, 1025) + " KEY", in},
+		{"one variable too many", many(`environment="ELSE_%d=x"`, 1026) + " KEY", refused},
+		{"as many ports as may be", many(`permitopen="127.0.0.1:%d"`, 4097) + " KEY", "in -open1 -open2"},
+		{"one port too many", many(`permitopen="127.0.0.1:%d"`, 4098) + " KEY", refused},
 	})
 }
 
@@ -96,6 +104,6 @@ func TestTheLastLineNeedsNoNewline(t *testing.T) {
 		w.agree(t, c.key.Signer, in)
 	}
 	c := w.add(t, "ed25519", "")
-	w.publish(t, "")
+	w.publish(t, w.fill("OTHER", c))
 	w.agree(t, c.key.Signer, refused)
 }

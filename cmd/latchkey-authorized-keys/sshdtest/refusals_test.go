@@ -17,17 +17,29 @@ const (
 )
 
 // spoil is one way in which a file or folder stops being what may be trusted, and the way back.
-type spoil struct{ name, script, undo string }
+type spoil struct{ path, name, script, undo string }
+
+// spoilsOfEach are all ways for the first path, and a single one, of each in turn, for those that follow:
+// folders are looked at alike.
+func (r *rig) spoilsOfEach(paths ...string) []spoil {
+	r.t.Helper()
+	all := r.spoils(paths[0])
+	for i, path := range paths[1:] {
+		ways := r.spoils(path)
+		all = append(all, ways[i%len(ways)])
+	}
+	return all
+}
 
 // spoils are the ways in which a path of root's, with that mode, stops being root's alone.
 func (r *rig) spoils(path string) []spoil {
 	r.t.Helper()
 	undo := strings.Fields(r.Run(r.t, "stat", "-c", "chown %u:%g PATH ; chmod %a PATH", path))
 	all := []spoil{
-		{path + " of another owner", "chown daemon PATH", ""},
-		{path + " writable by all", "chmod o+w PATH", ""},
-		{path + " writable by all, and sticky", "chmod o+w,+t PATH", ""},
-		{path + " writable by a group", "chgrp daemon PATH; chmod g+w PATH", ""},
+		{path, path + " of another owner", "chown daemon PATH", ""},
+		{path, path + " writable by all", "chmod o+w PATH", ""},
+		{path, path + " writable by all, and sticky", "chmod o+w,+t PATH", ""},
+		{path, path + " writable by a group", "chgrp daemon PATH; chmod g+w PATH", ""},
 	}
 	for i := range all {
 		all[i].script = strings.ReplaceAll(all[i].script, "PATH", path)
@@ -62,8 +74,8 @@ func newRefusal(t *testing.T, suite, more string) *refusal {
 	return r
 }
 
-// refuses spoils something, and holds that the key is then refused and the password is not, that the
-// log, sshd's or the journal, has these reasons, and that all is well again after the way back.
+// refuses spoils something, and holds that the key is then refused, that the log, sshd's or the journal,
+// has these reasons, and that all is well again after the way back.
 func (r *refusal) refuses(t *testing.T, s spoil, reasons ...string) {
 	t.Helper()
 	logged := len(r.SSHDLog())
@@ -75,24 +87,31 @@ func (r *refusal) refuses(t *testing.T, s spoil, reasons ...string) {
 		waitFor(t, "a log has "+reason, func() bool { return strings.Contains(r.SSHDLog()[logged:]+entries, reason) })
 	}
 	r.journal.wantNone(t, strings.Fields(r.key.Line)[1]) // sshd's own log has the words of the command
-	if err := r.LoginPassword(t, user, password); err != nil {
-		t.Errorf("the password: %v", err)
-	}
 	r.shell(s.undo)
-	r.want(t, true, r.key.Signer)
+	if !r.accepts(t, user, r.key.Signer) {
+		t.Errorf("after %s: refused", s.undo)
+	}
+}
+
+func TestThePasswordLogsInWhenTheIndexIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRefusal(t, "", "")
+	r.shell(r.spoils(boundIndex)[0].script)
+	r.want(t, false, r.key.Signer)
+	if err := r.LoginPassword(t, user, password); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAProgramThatOthersCanChangeIsNotRun(t *testing.T) {
 	t.Parallel()
 	r := newRefusal(t, "", "")
-	for _, path := range append([]string{program}, folders(program)...) {
-		for _, s := range r.spoils(path) {
-			t.Run(s.name, func(t *testing.T) { r.refuses(t, s, "Unsafe AuthorizedKeysCommand") })
-		}
+	for _, s := range r.spoilsOfEach(append([]string{program}, folders(program)...)...) {
+		t.Run(s.name, func(t *testing.T) { r.refuses(t, s, "Unsafe AuthorizedKeysCommand") })
 	}
 	for _, s := range []spoil{
-		{"not executable by its user", "chmod 744 " + program, "chmod 755 " + program},
-		{"of a format that cannot be run", "cp -p " + program + " /run/kept; : >" + program, "cp -p /run/kept " + program},
+		{program, "not executable by its user", "chmod 744 " + program, "chmod 755 " + program},
+		{program, "of a format that cannot be run", "cp -p " + program + " /run/kept; : >" + program, "cp -p /run/kept " + program},
 	} {
 		t.Run(s.name, func(t *testing.T) { r.refuses(t, s, "AuthorizedKeysCommand "+program) })
 	}
@@ -105,11 +124,10 @@ func TestAnIndexThatOthersCanChangeRefusesAll(t *testing.T) {
 	t.Parallel()
 	r := newRefusal(t, "", "")
 	r.index("somebody", testmachine.NewKey(t, "ed25519").Line)
-	paths := append([]string{boundIndex, usersIndex}, folders(boundIndex)...)
-	for _, path := range paths[:len(paths)-1] { // not /, for which sshd does not even run the program
-		for _, s := range r.spoils(path) {
-			t.Run(s.name, func(t *testing.T) { r.refuses(t, s, path, voided) })
-		}
+	above := folders(boundIndex)
+	above = above[:len(above)-1] // not /, for which sshd does not even run the program
+	for _, s := range append(r.spoilsOfEach(append([]string{boundIndex}, above...)...), r.spoils(usersIndex)...) {
+		t.Run(s.name, func(t *testing.T) { r.refuses(t, s, s.path, voided) })
 	}
 }
 

@@ -3,6 +3,10 @@ package sshdtest
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,58 +29,105 @@ func manyLines(n int) string {
 	return text.String()
 }
 
-// TestIndexesAreReplacedUnderAThousandLogons: each logon is a query and a signature, which is all that
-// the program is run for; sessions are left out, since they would take most of the time.
+// TestIndexesAreReplacedUnderAThousandLogons: a logon is a query and a signature, which is all that
+// the program is run for. Each connection makes several, since sshd demands that many keys; both indexes
+// are replaced after each query.
 func TestIndexesAreReplacedUnderAThousandLogons(t *testing.T) {
 	t.Parallel()
-	const logons, atOnce = 1000, 6
+	const connections, each, clients = 100, 10, 4
 	r := newRig(t, "")
 	r.AddUser("git", password)
-	bound, users := testmachine.NewKey(t, "ed25519"), testmachine.NewKey(t, "ed25519")
-	many := manyLines(20_000)
-	texts := []string{users.Line + "\n", many + users.Line + "\n" + many, "no-pty " + users.Line + "\n"}
-	replace := func(i int) {
-		r.bind(user, [][]string{{bound.Line}, {"no-pty " + bound.Line, users.Line}}[i%2]...)
-		if i%4 == 0 {
-			r.index("git", texts[i/4%len(texts)])
-		}
-	}
-	replace(0)
-	r.start("LogLevel ERROR\n" + byCommandAlone)
+	keys := map[string][]testmachine.Key{user: newKeys(t, each), "git": newKeys(t, each)}
+	indexes := r.replacements(keys)
+	indexes.replace(t)
+	r.start("LogLevel ERROR\nMaxAuthTries 100\nAuthenticationMethods publickey" + strings.Repeat(",publickey", each-1) + "\n" + byCommandAlone)
 
-	var begun, failed atomic.Int64
-	ended := make(chan int64, logons)
+	var begun, failed, signed atomic.Int64
 	var working sync.WaitGroup
-	for range atOnce {
+	for range clients {
 		working.Go(func() {
-			for i := begun.Add(1); i <= logons; i = begun.Add(1) {
-				name, key := user, bound
-				if i%2 == 0 {
-					name, key = "git", users
+			for i := begun.Add(1); i <= connections; i = begun.Add(1) {
+				name := []string{user, "git"}[i%2]
+				var offered []ssh.Signer
+				for _, key := range keys[name] {
+					offered = append(offered, replacing{key.Signer, func() { indexes.replace(t); signed.Add(1) }})
 				}
-				client, err := r.dial(name, key.Signer)
-				if err == nil {
-					_ = client.Close()
-				} else {
+				client, err := r.dial(name, offered...)
+				if err != nil {
 					failed.Add(1)
-					t.Errorf("logon %d of %s: %v", i, name, err)
+					t.Errorf("connection %d, of %s: %v", i, name, err)
+					continue
 				}
-				ended <- i
+				_ = client.Close()
 			}
 		})
 	}
-	go func() { working.Wait(); close(ended) }()
-	replaced := 1
-	for range ended {
-		if begun.Load() < logons { // so that each is under logons
-			replace(replaced)
-			replaced++
+	working.Wait()
+	t.Logf("%d logons, %d connections of them failed; both indexes were replaced %d times", signed.Load(), failed.Load(), indexes.replaced)
+	if n := signed.Load(); n < connections*each && failed.Load() == 0 {
+		t.Errorf("%d logons, want %d", n, connections*each)
+	}
+}
+
+// replacing is a key that has the indexes replaced once sshd has accepted it.
+type replacing struct {
+	ssh.Signer
+	replace func()
+}
+
+func (r replacing) Sign(random io.Reader, data []byte) (*ssh.Signature, error) {
+	r.replace()
+	return r.Signer.Sign(random, data)
+}
+
+// replacements are versions of both indexes that all have the keys.
+type replacements struct {
+	mu       sync.Mutex
+	versions map[string][]string // by the path of the index
+	replaced int
+}
+
+// replacements has alice's keys in the bound index and git's in the other.
+func (r *rig) replacements(keys map[string][]testmachine.Key) *replacements {
+	r.t.Helper()
+	all := &replacements{versions: map[string][]string{}}
+	keep := func(path string) {
+		path = r.Path(path)
+		version := fmt.Sprint(path, ".", len(all.versions[path]))
+		if err := os.Rename(path, version); err != nil {
+			r.t.Fatal(err)
+		}
+		all.versions[path] = append(all.versions[path], version)
+	}
+	lines := func(name, options string) (all []string) {
+		for _, key := range keys[name] {
+			all = append(all, options+key.Line)
+		}
+		return all
+	}
+	for _, bound := range [][]string{lines(user, ""), append(lines(user, "no-pty "), lines("git", "")...)} {
+		r.bind(user, bound...)
+		keep(boundIndex)
+	}
+	text, many := strings.Join(lines("git", ""), "\n")+"\n", manyLines(10_000)
+	for _, text := range []string{text, many + text + many, "no-pty " + strings.ReplaceAll(text, "\n", "\nno-pty ") + manyLines(1)} {
+		r.index("git", text)
+		keep(usersIndex)
+	}
+	return all
+}
+
+// replace puts the next versions in place.
+func (all *replacements) replace(t *testing.T) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for path, versions := range all.versions {
+		next := path + ".next"
+		if err := errors.Join(os.Link(versions[all.replaced%len(versions)], next), os.Rename(next, path)); err != nil {
+			t.Error(err)
 		}
 	}
-	t.Logf("%d logons, %d of them failed; the index of the bound key was replaced %d times, the other %d times", logons, failed.Load(), replaced, replaced/4)
-	if replaced < 100 {
-		t.Errorf("replaced %d times only", replaced)
-	}
+	all.replaced++
 }
 
 func TestARevokedKeyIsRefusedAtOnceAndAnOpenSessionStays(t *testing.T) {

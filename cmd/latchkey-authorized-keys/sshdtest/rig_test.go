@@ -2,6 +2,7 @@ package sshdtest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -41,8 +42,15 @@ var buildDir string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// atOnce is how many tests run at once unless -parallel says: a logon is mostly
+// waiting, whatever the number of processors.
+const atOnce = "8"
+
 func run(m *testing.M) int {
-	var err error
+	err := flag.Set("test.parallel", atOnce)
+	if err != nil {
+		panic(err)
+	}
 	if buildDir, err = os.MkdirTemp("", "latchkey-sshdtest-"); err != nil {
 		panic(err)
 	}
@@ -132,7 +140,7 @@ func (r *rig) index(name, text string) {
 		r.t.Fatal(err)
 	}
 	_, err := indexer.Build(r.t.Context(), indexer.Options{
-		Sources: []indexer.Source{{User: name, Path: source}}, Out: r.Path(index.Users),
+		Sources: []indexer.Source{{User: name, Path: source}}, Out: r.Path(index.Users), AllowEmpty: true,
 	})
 	if err != nil {
 		r.t.Fatalf("build the index: %v", err)
