@@ -27,8 +27,12 @@ type Candidate struct {
 	// File is Config without that command, so that it does not hide what is wrong with
 	// the file; Config itself where there is none.
 	File string
+	// Bare is the configuration without any line of ours, where there is such a command:
+	// what sshd would ask then is what the command has to ask after.
+	Bare string
 
-	text *Text // the configuration it is made of, for telling where a line stands
+	files *Files
+	text  *Text // the configuration it is made of, for telling where a line stands
 }
 
 // names below RunDir/candidate. They are fixed, since only one applier runs at
@@ -43,6 +47,7 @@ const (
 	commandDropIn   = "command.conf"
 	fileConfig      = "file_config"
 	fileDropIn      = "file.conf"
+	bareConfig      = "bare_config"
 )
 
 // Prepare writes the candidate for policy p on top of files.
@@ -58,7 +63,7 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 	if err := os.MkdirAll(d.path(dir), 0o755); err != nil {
 		return nil, fmt.Errorf("make a folder for the candidate configuration: %w", err)
 	}
-	c := &Candidate{Config: path.Join(dir, candidateConfig), Logon: path.Join(dir, logonConfig), Key: key, text: files.text}
+	c := &Candidate{Config: path.Join(dir, candidateConfig), Logon: path.Join(dir, logonConfig), Key: key, files: files, text: files.text}
 	withKey := p
 	withKey.Keys, withKey.keysFile = KeysCommand{}, path.Join(dir, logonKeys)
 	contents := map[string][]byte{logonKeys: key.AuthorizedKeys()}
@@ -66,11 +71,12 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 	files.candidate(contents, dir, logonConfig, logonDropIn, withKey)
 	c.File = c.Config
 	if p.Keys != (KeysCommand{}) {
-		c.Command, c.File = path.Join(dir, commandConfig), path.Join(dir, fileConfig)
+		c.Command, c.File, c.Bare = path.Join(dir, commandConfig), path.Join(dir, fileConfig), path.Join(dir, bareConfig)
 		byCommand, byFile := p, p
 		byCommand.keysFileOff, byFile.Keys = true, KeysCommand{}
 		files.candidate(contents, dir, commandConfig, commandDropIn, byCommand)
 		files.candidate(contents, dir, fileConfig, fileDropIn, byFile)
+		files.candidate(contents, dir, bareConfig, "", Policy{})
 	}
 	return c, d.writeCandidate(dir, contents)
 }

@@ -12,6 +12,7 @@ import (
 // answer, the answer itself.
 func (p *prover) causes() []Cause {
 	found := addCauses(p.configCauses(), p.logCauses()...)
+	found = addCauses(found, p.chainCauses()...)
 	if len(found) == 0 {
 		found = p.unexplained()
 	}

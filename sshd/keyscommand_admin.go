@@ -91,3 +91,14 @@ func (m *MatchBlock) matchesUser(conn Connection) Verdict {
 	}
 	return verdict
 }
+
+// ForeignKeysCommands are the lines that set AuthorizedKeysCommand and are not ours.
+func (f *Files) ForeignKeysCommands() []Directive {
+	var lines []Directive
+	for _, d := range f.foreign(f.text.Directives) {
+		if d.Name() == commandKeyword && len(d.Args) > 0 {
+			lines = append(lines, d)
+		}
+	}
+	return lines
+}

@@ -83,7 +83,9 @@ func (d *Daemon) Prove(ctx context.Context, c *Candidate, s Subject) *Proof {
 	}
 	group.Go(func() { p.logon(ctx) })
 	group.Go(func() { p.effective(ctx) })
+	group.Go(func() { p.withoutOurs(ctx) })
 	group.Wait()
+	p.configErr = cmp.Or(p.configErr, p.bareErr)
 	return p.proof()
 }
 
@@ -99,6 +101,8 @@ type prover struct {
 	logonWhy  string
 	configs   []Config // from loopback, from outside
 	configErr error
+	bare      []Config // the same without our lines, where they have a keys command
+	bareErr   error
 }
 
 func (p *prover) query(ctx context.Context, i int) {
