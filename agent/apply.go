@@ -67,7 +67,7 @@ func (r *applier) keepOpening() error {
 	if r.state.Applied != nil {
 		applied := *r.state.Applied
 		applied.PasswordClosed, applied.Layout, applied.Proof = false, "", nil
-		applied.KeysCommand = r.command
+		applied.KeysCommand, applied.World = r.command, "" // whatever is found next has to be proved
 		r.state.Applied = &applied
 	}
 	return r.state.save(r.agent.root)
@@ -117,28 +117,10 @@ func (r *applier) bind(ctx context.Context) error {
 	if err := r.writeKeys(ctx, WriteKeys, r.plan.Final); err != nil {
 		return err
 	}
-	if err := r.handOver(ctx); err != nil {
-		return err
+	if !r.leavesFile() {
+		return r.retire(ctx)
 	}
-	return r.retire(ctx)
-}
-
-// handOverTime is longer than a logon takes that does not wait for a person.
-const handOverTime = 5 * time.Second
-
-// handOver waits, where the bound keys are to leave a file for the command alone:
-// whoever is just logging in met an sshd that does not ask the command yet.
-func (r *applier) handOver(ctx context.Context) error {
-	fromFile := func(p KeysPlace) bool { return !p.isIndex() && p.User == r.plan.world.Account.Name }
-	if !r.running || !slices.ContainsFunc(r.plan.Retire, fromFile) || r.command == (sshd.KeysCommand{}) {
-		return nil
-	}
-	select {
-	case <-time.After(handOverTime):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return r.handOver(ctx)
 }
 
 // lookAround takes in what writing the keys has changed, such as a folder that
@@ -267,6 +249,11 @@ func (a *Agent) prove(ctx context.Context, world *World, policy sshd.Policy, sub
 	proof := a.sshd.Prove(ctx, candidate, subject)
 	for _, problem := range world.Problems {
 		proof.AddCause(cause(problem))
+	}
+	if subject.Command != (sshd.KeysCommand{}) {
+		if c := lookAtUsersIndex(a.root).cause(); c != nil {
+			proof.AddCause(*c)
+		}
 	}
 	return proof, errors.Join(ctx.Err(), a.sshd.Discard())
 }

@@ -62,6 +62,7 @@ var blockers = []struct {
 	{errHelperUnsafe, "keys-command-unsafe", "make it and each folder above it root's, and take write permission from group and others: chmod go-w"},
 	{errHelperUser, "keys-command-user", "systemd-sysusers, or: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin " + HelperUser},
 	{errChain, "keys-command-chain", "let a global line, or a Match by User and Group alone, name a sound program and its user; or set apply.delivery = \"file\" in latchkey.toml"},
+	{errIndexFolder, "key-index-folder", "make each folder above " + StateDir + " root's, writable by nobody else: chown root, chmod go-w; put a folder in the place of a link"},
 	{errOtherInstance, "other-instance", "check metadata.endpoint in latchkey.toml; on a copied disk, remove " + StateDir + "/" + stateFile},
 	{sshd.ErrMissing, "sshd-missing", "install the OpenSSH server: apt-get install openssh-server"},
 	{account.ErrUnknownUser, "user-unknown", "create the account, or name another in login.user of latchkey.toml"},

@@ -346,7 +346,7 @@ func TestACertificateThatIsRenewedReplacesTheOldBounds(t *testing.T) {
 		t.Errorf("%q, %v", said, err)
 	}
 	r.wantPassword(false)
-	if _, err := r.agent().Release(context.Background(), false); err != nil {
+	if _, err := r.agent().Release(context.Background(), ReleaseHow{}); err != nil {
 		t.Fatal(err)
 	}
 	if said, err := r.asks(key, nil, "id"); err != nil || said != "second" {

@@ -33,8 +33,9 @@ type Check struct {
 
 // Doctor checks everything that decides over a logon, and changes nothing but
 // for one login record: the account is proved by a whole logon. The checks are
-// always in the same order: endpoint, in-force, sshd-config, account, keys-file and key-index
-// with keys-command, where keys go there, key-type for each bound key, proof, password, listener, agent. One that fails has the ID of its cause for a
+// always in the same order: endpoint, in-force, sshd-config, account, keys-file and key-index,
+// users-index where there is one, keys-command, where keys go there, key-type for each bound
+// key, proof, password, listener, agent. One that fails has the ID of its cause for a
 // name; what depends on it is left out.
 func (a *Agent) Doctor(ctx context.Context, seen metadata.Binding) ([]Check, error) {
 	state, err := loadState(a.root, hardwareID(a.root))
@@ -174,6 +175,7 @@ func (d *doctor) keys() {
 	for _, store := range d.world.Stores {
 		d.store(store, p)
 	}
+	d.usersIndex()
 	if d.binding().State == metadata.Bound {
 		d.command()
 	}
@@ -215,11 +217,25 @@ func (d *doctor) command() {
 	switch {
 	case d.world.NoCommand != nil:
 		d.cause(*blocker(d.world.NoCommand))
+	case held != wanted && d.commandFault() != nil:
+		d.cause(*d.commandFault())
 	case held != wanted:
 		d.add(name, Fail, "run \"latchkey apply\"", "sshd's configuration does not have AuthorizedKeysCommand as delivery = %q asks for", d.agent.config.Apply.Delivery)
 	case wanted != sshd.KeysCommand{}:
 		d.pass(name, "sshd asks %s for the keys of %s, as %s", wanted.Command, wanted.For, wanted.User)
 	}
+}
+
+// commandFault is why the last pass did not leave sshd with the command.
+func (d *doctor) commandFault() *sshd.Cause {
+	if d.state.Applied == nil {
+		return nil
+	}
+	at := slices.IndexFunc(d.state.Applied.Faults, isCommands)
+	if at < 0 {
+		return nil
+	}
+	return &d.state.Applied.Faults[at]
 }
 
 // logon is about keys, passwords and the running sshd.

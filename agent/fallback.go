@@ -70,12 +70,14 @@ func (r *applier) fallBack(ctx context.Context, undecided bool) error {
 // off, and without a command that sshd would not run, which would only be in the way
 // of an administrator's own.
 func (r *applier) openPolicy() sshd.Policy {
-	isCommands := func(c sshd.Cause) bool { return strings.HasPrefix(c.ID, "keys-command") }
 	if slices.ContainsFunc(r.faults, isCommands) {
 		return sshd.Policy{}
 	}
 	return r.plan.openPolicy()
 }
+
+// isCommands tells a cause that lies in the command.
+func isCommands(c sshd.Cause) bool { return strings.HasPrefix(c.ID, "keys-command") }
 
 // otherKeysWork tells whether, of several bound keys, those log in that can be used
 // at all.

@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
@@ -38,7 +37,7 @@ func lookAtIndex(root, user string, others []string) *indexStore {
 		return s
 	}
 	summary, err := indexer.Check(context.Background(), s.path())
-	s.fault = cmp.Or(err, openToAll(root))
+	s.fault = cmp.Or(err, openToAll(root, index.Bound))
 	lines := 0
 	for _, u := range s.users {
 		lines += len(u.Lines)
@@ -48,9 +47,9 @@ func lookAtIndex(root, user string, others []string) *indexStore {
 }
 
 // openToAll tells what keeps the helper, which has no rights of its own, from reading
-// the index.
-func openToAll(root string) error {
-	for name, wanted := range map[string]fs.FileMode{StateDir: 0o001, index.Dir: 0o001, index.Bound: 0o004} {
+// an index.
+func openToAll(root, file string) error {
+	for name, wanted := range map[string]fs.FileMode{StateDir: 0o001, index.Dir: 0o001, file: 0o004} {
 		info, err := os.Stat(filepath.Join(root, name))
 		if err != nil {
 			return err
@@ -173,16 +172,19 @@ func (s *indexStore) set(_ context.Context, lines []string) (bool, error) {
 	if settled, _ := now.settled(lines); settled {
 		return false, nil
 	}
-	users := now.with(lines)
-	if len(users) == 0 {
+	if len(now.with(lines)) == 0 {
 		return true, removeIndex(s.root)
 	}
 	dir, err := openIndexDir(s.root)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("publish the bound key: %w", err)
 	}
 	defer dir.Close()
-	if err := indexer.Write(dir, path.Base(index.Bound), users...); err != nil {
+	now = lookAtIndex(s.root, s.user, s.others)
+	if settled, _ := now.settled(lines); settled {
+		return true, nil // a folder was all that had to be set right
+	}
+	if err := indexer.Write(dir, path.Base(index.Bound), now.with(lines)...); err != nil {
 		return false, fmt.Errorf("publish the bound key: %w", err)
 	}
 	now = lookAtIndex(s.root, s.user, s.others)
@@ -199,60 +201,3 @@ func (s *indexStore) look(context.Context) (keysStore, error) {
 }
 
 func (s *indexStore) around() any { return index.Bound }
-
-// openIndexDir opens the folder of the indexes, which it makes where it is missing.
-// The helper has no rights of its own, so everybody may pass.
-func openIndexDir(root string) (*os.Root, error) {
-	for dir, mode := range map[string]fs.FileMode{StateDir: stateDirMode, index.Dir: 0o755} {
-		if err := makeDir(filepath.Join(root, dir), mode); err != nil {
-			return nil, err
-		}
-	}
-	dir, err := os.OpenRoot(filepath.Join(root, index.Dir))
-	if err != nil {
-		return nil, fmt.Errorf("open the folder of the key index: %w", err)
-	}
-	return dir, nil
-}
-
-// makeDir makes a folder of root's with that mode, whatever the umask. One that
-// others may write to, or cannot pass, is set right.
-func makeDir(name string, mode fs.FileMode) error {
-	if err := os.MkdirAll(name, mode); err != nil {
-		return fmt.Errorf("make %s: %w", name, err)
-	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", name, err)
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 {
-		if err := os.Chown(name, 0, 0); err != nil {
-			return fmt.Errorf("make %s root's: %w", name, err)
-		}
-	}
-	passable := (info.Mode().Perm() | mode) &^ 0o022
-	if info.Mode().Perm() == passable {
-		return nil
-	}
-	if err := os.Chmod(name, passable); err != nil {
-		return fmt.Errorf("let %s be passed: %w", name, err)
-	}
-	return nil
-}
-
-// removeIndex removes the index for good.
-func removeIndex(root string) error {
-	name := filepath.Join(root, index.Bound)
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the key index: %w", err)
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove the key index: %w", err)
-	}
-	defer dir.Close()
-	return dir.Sync()
-}

@@ -28,7 +28,7 @@ var helperFolders = []string{"/usr/sbin", "/usr/local/sbin"}
 // Reasons for which sshd cannot be given the helper. Nothing is taken over then.
 var (
 	errHelperMissing = errors.New("the program " + helperName + " is not installed")
-	errHelperUnsafe  = errors.New("sshd would not run it")
+	errHelperUnsafe  = errors.New("not every sshd would run it")
 	errHelperUser    = errors.New("there is no account " + HelperUser)
 	errChain         = errors.New("the AuthorizedKeysCommand that is there cannot be asked after latchkey's")
 )
@@ -71,6 +71,9 @@ func (a *Agent) keysCommand(w *World) (sshd.KeysCommand, error) {
 	}
 	if err := a.runnable(helper); err != nil {
 		return none, fmt.Errorf("%s: %w: %w", helper, errHelperUnsafe, err)
+	}
+	if err := checkIndexFolders(a.root); err != nil {
+		return none, err
 	}
 	own := sshd.KeysCommand{For: w.Account.Name, Command: helper + helperTokens, User: HelperUser}
 	admin, err := w.Files.AdminKeysCommand(w.Account.Name, w.Account.GroupNames)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +29,10 @@ type errand struct {
 	Mischief string
 }
 
+// atOnce is how many tests run at once unless -parallel says: many wait most of the
+// time, for a pass, or for five seconds to be over.
+const atOnce = "4"
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == network.Command {
 		if err := network.ServeInherited(context.Background()); err != nil {
@@ -42,6 +47,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
 	}
 	code := m.Run()
 	removeHelper()

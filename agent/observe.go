@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/internal/account"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -28,8 +30,11 @@ type World struct {
 	NoKeys    error             // why they could not be looked at; nothing about keys is true then
 	Command   sshd.KeysCommand  // what is to ask for the keys in the index; zero where they are in none
 	NoCommand error             // why sshd cannot be given that command
-	Files     *sshd.Files
-	Effective sshd.Config // for a logon from loopback
+	// StrayIndex: there is an index of bound keys, though keys are to go into none. The
+	// helper reads it for whoever asks.
+	StrayIndex bool
+	Files      *sshd.Files
+	Effective  sshd.Config // for a logon from loopback
 	// Foreign stamps all of it that is not ours. As long as it stays the same, so do
 	// sshd's answers.
 	Foreign string
@@ -92,6 +97,8 @@ func (a *Agent) surveyKeys(ctx context.Context, w *World) error {
 		w.Command, w.NoCommand = a.keysCommand(w)
 		w.Stores = append(w.Stores, lookAtIndex(a.root, w.Account.Name, nil))
 	}
+	_, missing := os.Lstat(filepath.Join(a.root, index.Bound))
+	w.StrayIndex = missing == nil && !a.config.Apply.Delivery.command()
 	w.Foreign = a.stampForeign(w)
 	return nil
 }
@@ -163,7 +170,7 @@ func (a *Agent) stampForeign(w *World) string {
 	if w.NoCommand != nil {
 		refused = w.NoCommand.Error()
 	}
-	return stamp(w.SSHD, w.Problems, around, w.Command, refused, a.stampHelper(), a.config.Apply, a.config.SSHD)
+	return stamp(w.SSHD, w.Problems, around, w.Command, refused, a.stampHelper(), a.stampIndexes(), a.config.Apply, a.config.SSHD)
 }
 
 // stamp is a digest of values by their JSON.

@@ -19,7 +19,7 @@ type Verb string
 const (
 	WriteKeys     Verb = "write-keys"
 	Prove         Verb = "prove"
-	SetCommand    Verb = "set-keys-command"
+	SetCommand    Verb = "set-command"
 	ClosePassword Verb = "close-password"
 	OpenPassword  Verb = "open-password"
 	Reload        Verb = "reload"
@@ -48,6 +48,9 @@ type Plan struct {
 	// Refused is why certificates among the bound keys cannot be used now. Nothing of
 	// them is written, and as long as there is one, passwords are not turned off.
 	Refused []sshd.Cause `json:"refused,omitempty"`
+	// Blocked is why the keys cannot be brought to where they belong, of a plan that
+	// does no more than open passwords for that.
+	Blocked *sshd.Cause `json:"blocked,omitempty"`
 	// Files are sshd's as they will be.
 	Files *sshd.Files `json:"-"`
 	// Policy is what sshd is to be asked for once the key is proved.
@@ -94,6 +97,9 @@ func plan(config *Config, state State, world *World, how How) (*Plan, error) {
 		p.Files = world.Files.With(p.openPolicy())
 	}
 	p.Retire = state.retired(world.places())
+	if world.StrayIndex && !slices.ContainsFunc(p.Retire, KeysPlace.isIndex) {
+		p.Retire = append(p.Retire, indexPlace(world.Account.Name))
+	}
 	if err := p.readStores(); err != nil {
 		world.NoKeys = cmp.Or(world.NoKeys, err)
 	}
@@ -132,9 +138,11 @@ func (p *Plan) readStores() error {
 // unbound, and for one whose way in was not proved in this boot.
 func (p *Plan) withoutKeys(state State, how How) (*Plan, error) {
 	if p.Binding.State == metadata.Bound {
-		if isUndecided(p.world.NoKeys) || (state.Proven.inBoot(p.world.Boot) && !how.Now) {
+		proven := state.Proven.inBoot(p.world.Boot)
+		if isUndecided(p.world.NoKeys) || (proven && (!how.Now || p.wayInStands(state.Applied))) {
 			return p, p.world.NoKeys
 		}
+		p.Blocked = blocker(p.world.NoKeys)
 		p.Policy = sshd.Policy{Keys: p.world.Files.Held().Keys} // it may be the way in
 		p.Files = p.world.Files.With(p.Policy)
 	}
@@ -145,6 +153,13 @@ func (p *Plan) withoutKeys(state State, how How) (*Plan, error) {
 	p.Retire, p.differ = nil, nil
 	p.unbindSteps(p.mustReload(state))
 	return p, nil
+}
+
+// wayInStands tells whether nothing is wrong but that the command cannot be had as it
+// is asked for, and the way in that was applied does not need that.
+func (p *Plan) wayInStands(applied *Applied) bool {
+	return p.world.NoCommand != nil && errors.Is(p.world.NoKeys, p.world.NoCommand) &&
+		applied.closed() && (applied.KeysFile != "" || errors.Is(p.world.NoCommand, errChain))
 }
 
 // isUndecided tells an error that may be gone a moment later: a home that did not
@@ -188,7 +203,7 @@ func (p *Plan) steps(state State, how How) {
 	same := done != nil && !state.Unfinished && done.BootID == p.world.Boot && done.Binding.Same(p.Binding)
 	failed := done != nil && len(done.Faults) > 0
 	untouched := same && done.intact(p)
-	intact := untouched && p.keysAreLeft(failed)
+	intact := untouched && p.keysAreLeft(failed) && !p.world.StrayIndex && (failed || len(p.Retire) == 0)
 	p.Steady = untouched && !how.Now && p.proved(state.Proven)
 	if intact && done.World == p.world.Foreign && !(failed && (how.Now || how.Retry)) {
 		return

@@ -32,6 +32,9 @@ func (r *applier) record() error {
 	if r.closed || r.command != (sshd.KeysCommand{}) {
 		applied.Layout = world.Files.Layout(r.plan.Policy)
 	}
+	if len(r.faults) > 0 && r.agent.stampForeign(world) != world.Foreign {
+		applied.World = "" // it changed while sshd was asked, so what failed is to be proved again
+	}
 	r.state.Applied, r.state.Unfinished = applied, false
 	r.state.Elsewhere, r.state.Failure = r.elsewhere, nil
 	r.noteProven()

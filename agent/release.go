@@ -1,27 +1,34 @@
 package agent
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
-	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/internal/account"
-	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
+// ReleaseHow says how an instance is to be given back.
+type ReleaseHow struct {
+	RemoveKeys bool // the bound key goes as well
+	Force      bool // all of latchkey's goes, even where the bound key cannot be kept, or sshd not be told
+}
+
+// ErrKeyNotKept: the bound key came in by command, and without the command sshd would
+// not let it in.
+var ErrKeyNotKept = errors.New("the bound key cannot be kept")
+
 // Released is what giving an instance back came to.
 type Released struct {
-	// Opened: passwords had been turned off, and that was taken back. Listener is
-	// what became of the running sshd then.
+	// Opened: sshd's files had lines of ours, of which those that turn passwords off
+	// were taken out, or all. Listener is what became of the running sshd then.
 	Opened   bool          `json:"opened"`
 	Listener sshd.Listener `json:"listener,omitempty"`
 	// Password is password logon as sshd's own configuration has it: "on" or "off",
@@ -29,6 +36,10 @@ type Released struct {
 	Password string `json:"password"`
 	// Files are the keys files in which there was a block of ours.
 	Files []ReleasedFile `json:"files"`
+	// HelperLines are lines of sshd's configuration that are not ours and have it ask
+	// latchkey-authorized-keys, as "file:line". They are left as they are; what they
+	// let in ends with that program.
+	HelperLines []string `json:"helper_lines"`
 }
 
 // ReleasedFile is a keys file without our block.
@@ -42,9 +53,15 @@ type ReleasedFile struct {
 // Release gives the instance back: passwords are open again as sshd's own
 // configuration has them, then the bound key stays as a plain line, or goes, and
 // nothing is remembered. As long as passwords cannot be opened, no key goes: at
-// most they all become plain lines, and the rest can be tried again. An agent
-// must not run.
-func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error) {
+// most they all become plain lines, and the rest can be tried again. A key that
+// came in by command is first put into the keys file; as long as sshd is not proved
+// to take it from there, the command stays, and the error is an [ErrKeyNotKept].
+//
+// With Force neither holds anything up: what can be done is done, and the error
+// says what could not.
+//
+// An agent must not run.
+func (a *Agent) Release(ctx context.Context, how ReleaseHow) (*Released, error) {
 	free, err := a.claim()
 	if err != nil {
 		return nil, err
@@ -57,34 +74,104 @@ func (a *Agent) Release(ctx context.Context, removeKeys bool) (*Released, error)
 	defer unlock()
 	// A state that cannot be read must not keep anybody's instance.
 	state, _ := loadState(a.root, hardwareID(a.root))
-	r := &release{agent: a, state: state, removeKeys: removeKeys, out: &Released{Files: []ReleasedFile{}}}
-	if err := r.keepInFile(ctx); err != nil {
-		return r.out, fmt.Errorf("the bound key is in no file yet, so nothing is changed: %w", err)
+	r := &release{agent: a, state: state, how: how, out: &Released{Files: []ReleasedFile{}, HelperLines: []string{}}}
+	if files, err := a.sshd.ReadFiles(); err == nil && files.Held().Keys.Validate() == nil {
+		r.held = files.Held().Keys
 	}
-	if err := r.open(ctx); err != nil {
-		return r.out, errors.Join(fmt.Errorf("passwords are not open again, so no key is removed: %w", err), r.keepAll(ctx))
-	}
-	if err := r.keys(ctx); err != nil {
-		return r.out, err
-	}
-	if err := removeIndex(a.root); err != nil {
-		return r.out, err
-	}
-	return r.out, r.forget()
+	err = r.run(ctx)
+	r.noteHelperLines()
+	return r.out, err
 }
 
 // release is one run of Release.
 type release struct {
-	agent      *Agent
-	state      State
-	removeKeys bool
-	mustKeep   bool // any key may be the only way in
-	out        *Released
+	agent     *Agent
+	state     State
+	how       ReleaseHow
+	held      sshd.KeysCommand // what our lines have sshd ask for keys
+	inFile    KeysPlace        // where a key that came in by command was put
+	mustKeep  bool             // any key may be the only way in
+	announced bool
+	out       *Released
 }
 
-// open takes our policy out of sshd's files, and has the running sshd load that.
-// An earlier run may have been cut off in between.
-func (r *release) open(ctx context.Context) error {
+// noteHelperLines names the lines in sshd's files, ours aside, that ask the helper.
+// Files that cannot be read have been complained of.
+func (r *release) noteHelperLines() {
+	files, err := r.agent.sshd.ReadFiles()
+	if err != nil {
+		return
+	}
+	for _, line := range helperLines(files) {
+		r.out.HelperLines = append(r.out.HelperLines, line.Position())
+	}
+}
+
+// helperLines are the lines of others that have sshd ask the helper.
+func helperLines(files *sshd.Files) []sshd.Directive {
+	return slices.DeleteFunc(files.ForeignKeysCommands(), func(d sshd.Directive) bool { return !asksHelper(d.Args[0]) })
+}
+
+// asksHelper tells whether the helper is among a command's words.
+func asksHelper(command string) bool {
+	return slices.ContainsFunc(strings.Fields(command), func(word string) bool {
+		return path.Base(strings.Trim(word, `"'`)) == helperName
+	})
+}
+
+// run opens passwords first, with the command still there for the key. The command
+// goes once the key is in a file, and our part of the file last.
+func (r *release) run(ctx context.Context) error {
+	force, keep := r.how.Force, r.held
+	if r.how.RemoveKeys {
+		keep = sshd.KeysCommand{}
+	}
+	closed := r.open(ctx, keep)
+	if closed != nil && !force {
+		return r.stillClosed(ctx, closed)
+	}
+	unkept := r.keepInFile(ctx)
+	if unkept != nil && !force {
+		return unkept
+	}
+	if keep != (sshd.KeysCommand{}) {
+		closed = r.open(ctx, sshd.KeysCommand{})
+	}
+	if closed != nil && !force {
+		return r.stillClosed(ctx, closed)
+	}
+	r.mustKeep = closed != nil && !r.how.RemoveKeys
+	left := r.keys(ctx)
+	if unkept != nil && left != nil && strings.Contains(unkept.Error(), left.Error()) {
+		left = nil // it has been said
+	}
+	if left != nil && !force {
+		return left
+	}
+	return errors.Join(unkept, r.end(closed), left)
+}
+
+// stillClosed is the end of a run that could not open passwords.
+func (r *release) stillClosed(ctx context.Context, err error) error {
+	return errors.Join(fmt.Errorf("passwords are not open again, so no key is removed: %w", err), r.keepAll(ctx))
+}
+
+// end removes the index and what is remembered. Where sshd could not be told, it may
+// still take the key from the index, and the memory is for another try.
+func (r *release) end(closed error) error {
+	var errs []error
+	if closed == nil || r.how.RemoveKeys {
+		errs = append(errs, removeIndex(r.agent.root))
+	}
+	if closed == nil {
+		return errors.Join(append(errs, r.forget())...)
+	}
+	return errors.Join(append(errs, fmt.Errorf("sshd is not as before latchkey: %w", closed))...)
+}
+
+// open takes our policy out of sshd's files but for a command to keep, and has the
+// running sshd load that. An earlier run may have been cut off in between.
+func (r *release) open(ctx context.Context, keep sshd.KeysCommand) error {
 	daemon, config := r.agent.sshd, r.agent.config.SSHD.Config
 	daemon.Sweep()
 	r.out.Password = "unknown"
@@ -95,11 +182,13 @@ func (r *release) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	load := files.Holds() || r.state.Unfinished || r.state.Applied.closed()
-	if files.Holds() {
+	next := files.With(sshd.Policy{Keys: keep})
+	differ := !next.Equal(files)
+	load := differ || r.state.Unfinished || r.state.Applied.closed() || r.state.Applied.command() != keep
+	if differ {
 		r.state.Unfinished = true
 		_ = r.state.save(r.agent.root) // to open, no memory is needed
-		if err := daemon.Write(files, files.With(sshd.Policy{})); err != nil {
+		if err := daemon.Write(files, next); err != nil {
 			return err
 		}
 		r.out.Opened = true
@@ -111,11 +200,11 @@ func (r *release) open(ctx context.Context) error {
 	if !load {
 		return nil
 	}
-	return r.load(ctx, effective)
+	return r.load(ctx, effective, keep)
 }
 
 // load makes the running sshd, if there is one, load its configuration.
-func (r *release) load(ctx context.Context, effective sshd.Config) error {
+func (r *release) load(ctx context.Context, effective sshd.Config, keep sshd.KeysCommand) error {
 	if effective == nil {
 		effective = r.remembered()
 	}
@@ -134,7 +223,7 @@ func (r *release) load(ctx context.Context, effective sshd.Config) error {
 		}
 	}
 	r.announce()
-	return r.noteOpen()
+	return r.noteOpen(keep)
 }
 
 // remembered is sshd's effective configuration as far as a pass has noted it.
@@ -145,14 +234,15 @@ func (r *release) remembered() sshd.Config {
 	return r.state.Applied.Effective
 }
 
-// noteOpen remembers that passwords are open, should the rest be cut off.
-func (r *release) noteOpen() error {
+// noteOpen remembers that passwords are open, and which command there still is,
+// should the rest be cut off.
+func (r *release) noteOpen(keep sshd.KeysCommand) error {
 	r.state.Unfinished = false
 	if r.state.Applied == nil {
 		return nil
 	}
 	applied := *r.state.Applied
-	applied.PasswordClosed, applied.KeysCommand = false, sshd.KeysCommand{}
+	applied.PasswordClosed, applied.KeysCommand = false, keep
 	r.state.Applied = &applied
 	return r.state.save(r.agent.root)
 }
@@ -176,8 +266,12 @@ func (r *release) openWithoutMain(ctx context.Context, missing error) error {
 	return nil
 }
 
-// announce logs that passwords are open.
+// announce logs that passwords are open, once.
 func (r *release) announce() {
+	if r.announced {
+		return
+	}
+	r.announced = true
 	world := &World{Account: account.Account{Name: r.user()}, Boot: r.state.BootID}
 	if r.state.Applied != nil {
 		world.Location.Path = r.state.Applied.KeysFile
@@ -194,130 +288,6 @@ func (r *release) user() string {
 		return r.agent.user(*r.state.InForce)
 	}
 	return r.agent.config.Login.User
-}
-
-// keepAll makes plain lines of all keys, unless they were to be removed: that has
-// to wait.
-func (r *release) keepAll(ctx context.Context) error {
-	if r.removeKeys {
-		return nil
-	}
-	r.mustKeep = true
-	return r.keys(ctx)
-}
-
-// keys takes our block out of every keys file that may have one. The bound keys
-// stay in the first alone: nowhere else are they bound.
-func (r *release) keys(ctx context.Context) error {
-	places, err := r.places(ctx)
-	errs := []error{err}
-	for i, place := range places {
-		keep := func(entry *authkeys.Entry) bool { return r.mustKeep || (i == 0 && r.keeps(entry)) }
-		errs = append(errs, r.releaseFile(ctx, place, keep))
-	}
-	return errors.Join(errs...)
-}
-
-// places are the keys files that may have a block of ours. First comes the one
-// with the bound keys: as recorded, else where sshd looks now.
-func (r *release) places(ctx context.Context) ([]KeysPlace, error) {
-	var places []KeysPlace
-	add := func(place KeysPlace) {
-		if place.KeysFile != "" && !place.isIndex() && !slices.Contains(places, place) {
-			places = append(places, place)
-		}
-	}
-	for _, place := range r.state.Applied.places() {
-		add(place)
-	}
-	world, err := r.agent.survey(ctx, r.user(), r.state.Applied)
-	if err == nil {
-		location, _ := r.agent.locate(world.Account, world.Effective)
-		add(KeysPlace{location.User, location.Path})
-	}
-	for _, place := range r.state.Elsewhere {
-		add(place)
-	}
-	if len(places) > 0 || errors.Is(err, account.ErrUnknownUser) {
-		err = nil // what is remembered is enough
-	}
-	return places, err
-}
-
-// keepInFile puts the keys that are in the index alone into the keys file, if they
-// are to stay: once the command that asks the index is gone, nothing else would let
-// them in.
-func (r *release) keepInFile(ctx context.Context) error {
-	done := r.state.Applied
-	lines := lookAtIndex(r.agent.root, r.user(), nil).lines()
-	if r.removeKeys || len(lines) == 0 || (done != nil && done.KeysFile != "") {
-		return nil
-	}
-	world, err := r.agent.survey(ctx, r.user(), done)
-	if err != nil {
-		return err
-	}
-	location, err := r.agent.locate(world.Account, world.Effective)
-	if err != nil {
-		return cmp.Or(world.NoKeys, err)
-	}
-	store, err := lookAtFile(ctx, location)
-	if err != nil {
-		return err
-	}
-	_, err = store.set(ctx, lines)
-	return err
-}
-
-// keeps tells whether a key of the block stays: one that is bound, or, where
-// nothing is remembered, any.
-func (r *release) keeps(entry *authkeys.Entry) bool {
-	if r.removeKeys {
-		return false
-	}
-	return r.state.InForce == nil || slices.ContainsFunc(r.state.InForce.Keys, func(k metadata.Key) bool {
-		return k.Fingerprint() == entry.Fingerprint()
-	})
-}
-
-// releaseFile takes our block out of one keys file. An account that is gone has
-// taken its file along.
-func (r *release) releaseFile(ctx context.Context, place KeysPlace, keep func(*authkeys.Entry) bool) error {
-	user, err := account.Lookup(r.agent.root, place.User)
-	if errors.Is(err, account.ErrUnknownUser) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	within, cancel := context.WithTimeout(ctx, homeTimeout)
-	defer cancel()
-	location := authkeys.Location{Account: r.agent.keysAccount(user), Path: place.KeysFile}
-	view, err := authkeys.Look(within, location)
-	if err != nil {
-		return err
-	}
-	managed := authkeys.Parse(view.Data).Managed()
-	change, err := authkeys.Edit(within, location, func(f *authkeys.File) ([]byte, error) { return f.Released(keep) })
-	if err != nil || !change.Changed {
-		return err
-	}
-	file := ReleasedFile{KeysPlace: place, Kept: []string{}, Removed: []string{}, Own: []string{}}
-	left := authkeys.Parse(change.After).Keys()
-	for _, entry := range managed {
-		if keep(entry) {
-			file.Kept = append(file.Kept, entry.Fingerprint())
-			continue
-		}
-		file.Removed = append(file.Removed, entry.Fingerprint())
-		if slices.ContainsFunc(left, func(l *authkeys.Entry) bool { return bytes.Equal(l.Blob, entry.Blob) }) {
-			file.Own = append(file.Own, entry.Fingerprint())
-		}
-	}
-	r.out.Files = append(r.out.Files, file)
-	r.agent.log.Info("released", "user", place.User, "path", place.KeysFile,
-		slog.Any("kept", file.Kept), slog.Any("removed", file.Removed))
-	return nil
 }
 
 // forget removes what was remembered.

@@ -17,7 +17,7 @@ import (
 // release gives the machine back and fails the test when that fails.
 func (r *rig) release(removeKeys bool) *Released {
 	r.t.Helper()
-	released, err := r.agent().Release(context.Background(), removeKeys)
+	released, err := r.agent().Release(context.Background(), ReleaseHow{RemoveKeys: removeKeys})
 	if err != nil {
 		r.t.Fatalf("release: %v", err)
 	}
@@ -104,7 +104,7 @@ func TestReleaseIsRefusedWhileAnAgentRuns(t *testing.T) {
 	key := testmachine.NewKey(t, "ed25519")
 	stop := r.daemon(newEndpoint(t, key))
 	before := r.traces("/etc/ssh", "/home/"+testUser)
-	if _, err := r.agent().Release(context.Background(), true); !errors.Is(err, ErrRunning) {
+	if _, err := r.agent().Release(context.Background(), ReleaseHow{RemoveKeys: true}); !errors.Is(err, ErrRunning) {
 		t.Errorf("release: %v, want ErrRunning", err)
 	}
 	r.wantUntouched(before, "/etc/ssh", "/home/"+testUser)
@@ -157,7 +157,7 @@ func TestReleaseTouchesNoKeyUntilPasswordsAreOpen(t *testing.T) {
 			r.pass(bound(t, key), How{})
 			test.spoil(r)
 			for range 2 {
-				if _, err := r.agent().Release(context.Background(), true); err == nil {
+				if _, err := r.agent().Release(context.Background(), ReleaseHow{RemoveKeys: true}); err == nil {
 					t.Error("release: no error")
 				}
 				r.wantKey(key, true)
@@ -194,7 +194,7 @@ func TestReleaseKeepsAKeyWhoseUnbindingFailed(t *testing.T) {
 	if _, err := r.agent().Pass(context.Background(), unbound(), How{Now: true}); err == nil {
 		t.Fatal("the unbinding did not fail")
 	}
-	if _, err := r.agent().Release(context.Background(), false); err == nil {
+	if _, err := r.agent().Release(context.Background(), ReleaseHow{}); err == nil {
 		t.Error("release: no error")
 	}
 	r.wantKey(key, true)
@@ -235,7 +235,7 @@ func TestReleaseWithoutSSHDStillTakesEverythingAway(t *testing.T) {
 			key := testmachine.NewKey(t, "ed25519")
 			r.pass(bound(t, key), How{})
 			spoil(r)
-			_, err := r.agent().Release(context.Background(), true)
+			_, err := r.agent().Release(context.Background(), ReleaseHow{RemoveKeys: true})
 			if r.exists(sshd.DropIn) {
 				t.Errorf("the drop-in is still there (%v)", err)
 			}

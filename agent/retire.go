@@ -75,11 +75,16 @@ func (r *applier) retireFrom(ctx context.Context, place KeysPlace) error {
 	if err != nil {
 		return err
 	}
-	store, err := lookAtFile(ctx, authkeys.Location{Account: r.agent.keysAccount(user), Path: place.KeysFile})
+	store, err := r.agent.fileOf(ctx, user, place)
 	if err != nil {
 		return err
 	}
 	return r.setKeys(ctx, RemoveKeys, store, nil)
+}
+
+// fileOf is a place that is a file, as it is now.
+func (a *Agent) fileOf(ctx context.Context, user account.Account, place KeysPlace) (keysStore, error) {
+	return lookAtFile(ctx, authkeys.Location{Account: a.keysAccount(user), Path: place.KeysFile})
 }
 
 // retireFromIndex takes a user's lines out of the index, all of which goes where no

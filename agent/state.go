@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -124,7 +125,7 @@ type ProofRecord struct {
 // proved again.
 func loadState(root, hardware string) (State, error) {
 	fresh := State{Version: stateVersion, Hardware: hardware}
-	data, err := os.ReadFile(filepath.Join(root, StateDir, stateFile))
+	data, err := readFile(root, path.Join(StateDir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh, nil
 	}
@@ -169,15 +170,11 @@ func (s *State) noteFailure(root string, failure error) error {
 
 // save replaces the state file.
 func (s State) save(root string) error {
-	dir := filepath.Join(root, StateDir)
-	if err := os.MkdirAll(dir, stateDirMode); err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	folder, err := os.OpenRoot(dir)
+	folder, err := openFolder(root, StateDir, stateDirMode)
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}

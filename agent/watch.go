@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
-	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -138,6 +137,16 @@ func nameBelow(folder, file string) []string {
 	return []string{rel}
 }
 
+// joinNames are the entries of either; nil is all.
+func joinNames(a, b []string) []string {
+	if a == nil || b == nil {
+		return nil
+	}
+	joined := slices.Concat(a, b)
+	slices.Sort(joined)
+	return slices.Compact(joined)
+}
+
 func (w *watch) addPath(name string, names []string) error {
 	opened, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -159,6 +168,8 @@ func (w *watch) add(name string, opened *os.File, names []string) error {
 	}
 	old, watched := w.folders[name]
 	if watched && old.dev == stat.Dev && old.ino == stat.Ino {
+		old.names = joinNames(old.names, names)
+		w.folders[name] = old
 		return nil
 	}
 	if watched {
@@ -223,11 +234,8 @@ func (a *Agent) systemFolders() map[string][]string {
 		filepath.Join(a.root, path.Dir(a.config.SSHD.Config)): nil,
 		filepath.Join(a.root, path.Dir(sshd.DropIn)):          nil,
 	}
-	if a.config.Apply.Delivery.command() {
-		folders[filepath.Join(a.root, index.Dir)] = []string{path.Base(index.Bound)}
-		for _, folder := range helperFolders {
-			folders[filepath.Join(a.root, folder)] = []string{helperName}
-		}
+	for name, names := range a.commandWays() {
+		folders[name] = names
 	}
 	files, err := a.sshd.ReadFiles()
 	if err != nil {

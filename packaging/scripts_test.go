@@ -189,6 +189,29 @@ func TestARemovalThatCannotGiveBackSaysWhatToDo(t *testing.T) {
 	}
 }
 
+// TestARemovalTakesTheCommandAwayThoughTheKeyCannotBeKept, since its program goes, and
+// says so.
+func TestARemovalTakesTheCommandAwayThoughTheKeyCannotBeKept(t *testing.T) {
+	t.Parallel()
+	i := newImage(t)
+	i.install()
+	const dropIn, index = "/etc/ssh/sshd_config.d/00-latchkey.conf", "/var/lib/latchkey/keys/bound.index"
+	i.WriteFile("/etc/ssh/sshd_config", "AuthorizedKeysFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"+
+		"AuthorizedKeysCommand /usr/sbin/latchkey-authorized-keys %u\nAuthorizedKeysCommandUser latchkey-keys\nInclude /etc/ssh/sshd_config.d/*.conf\n", 0o644)
+	i.WriteFile(dropIn, "Match User root\n\tAuthorizedKeysCommand /usr/sbin/latchkey-authorized-keys %u %U %h %t %k\n\tAuthorizedKeysCommandUser latchkey-keys\n", 0o644)
+	i.WriteFile("/root/key", testmachine.NewKey(t, "ed25519").Line+"\n", 0o600)
+	i.run("latchkey", "keys", "build", "--quiet", "--out", index, "root=/root/key")
+	said := i.run("dpkg", "--remove", "latchkey")
+	for _, want := range []string{"the bound key cannot be kept: SHA256:", "NOBODY", "warning: /etc/ssh/sshd_config:4 ", "By hand:"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the removal does not say %q:\n%s", want, said)
+		}
+	}
+	if left := i.run("find", "/etc/ssh/sshd_config.d", "/var/lib/latchkey", "-name", "00-latchkey.conf", "-o", "-name", "bound.index"); left != "" {
+		t.Errorf("there is still\n%s", left)
+	}
+}
+
 // TestTheScriptsOfTheRPM runs them with the arguments that rpm gives them, in a
 // Debian that has the files but not the package.
 func TestTheScriptsOfTheRPM(t *testing.T) {
