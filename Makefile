@@ -47,7 +47,7 @@ endif
 # Without root the tests that need a machine of their own are skipped; with
 # it, trees of other OpenSSH releases are made once and kept.
 test: go ## all tests, with the race detector; as root also those on a real machine
-	@$(need) gcc ssh ssh-keygen $(if $(root),sshd journalctl lintian mandoc rpm shellcheck dbclient ssh-audit python3-paramiko python3-asyncssh)
+	@$(need) gcc ssh ssh-keygen $(if $(root),sshd journalctl lintian mandoc rpm shellcheck dbclient ssh-audit python3-paramiko python3-asyncssh libnss-systemd)
 ifneq ($(root),)
 	@$(MAKE) --no-print-directory images || echo "going on without these trees" >&2
 else

@@ -2,7 +2,7 @@
 # usage: need.sh PROGRAM...
 #
 # Sees to it that the programs are installed; python3-NAME stands for a module of
-# Debian's Python. Root gets what is missing from Debian; anyone else is told
+# Debian's Python, libnss-NAME for one of nsswitch.conf(5). Root gets what is missing from Debian; anyone else is told
 # what is missing and the command that installs it, and the exit status is 1.
 #
 # What this installs serves tests only: none of it is started, nor left to start
@@ -40,6 +40,7 @@ units_of() {
 # installed tells whether a program, or a module, is there.
 installed() {
 	case $1 in
+	libnss-*) ls /usr/lib/*/"libnss_${1#libnss-}.so.2" ;;
 	python3-*) /usr/bin/python3 -W ignore -c "import ${1#python3-}" ;;
 	*) command -v "$1" ;;
 	esac >/dev/null 2>&1
