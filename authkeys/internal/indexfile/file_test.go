@@ -212,7 +212,7 @@ func TestPageThatBeginsBelowTheOneBeforeIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = f.Key("git", "1", func([]byte) error { return nil })
-	if err != faultTable {
+	if !errors.Is(err, faultTable) {
 		t.Errorf("error %v", err)
 	}
 }
