@@ -150,6 +150,11 @@ func TestWhileTheFileIsHandedOverNothingIsUnfinished(t *testing.T) {
 	if state := r.state(); state.Unfinished || !r.exists(keysFile) || len(state.Elsewhere) != 1 {
 		t.Errorf("unfinished %v, elsewhere %v; want all done but for the file", state.Unfinished, state.Elsewhere)
 	}
+	report, err := r.agent().Report(seen)
+	noError(t, err)
+	if diff := cmp.Diff([]KeysPlace{{testUser, keysFile}}, report.Elsewhere); diff != "" || len(report.Faults) > 0 {
+		t.Errorf("the report has the faults %v, and of the file (-want +got):\n%s", report.Faults, diff)
+	}
 	noError(t, <-ended)
 	if state := r.state(); len(state.Elsewhere) > 0 {
 		t.Errorf("in the end there is something elsewhere: %v", state.Elsewhere)

@@ -25,12 +25,14 @@ type Report struct {
 	Keys    []KeyReport       `json:"keys,omitempty"`
 	User    string            `json:"user,omitempty"`
 	// KeysFile is where the key is, Password whether passwords are taken as proved.
-	KeysFile string       `json:"keys_file,omitempty"`
-	Index    string       `json:"index,omitempty"` // the index that the AuthorizedKeysCommand reads
-	Password string       `json:"password"`        // "off", "on" or "unknown"
-	Layout   sshd.Layout  `json:"layout,omitempty"`
-	ProvedAt *time.Time   `json:"proved_at,omitempty"`
-	Proof    *ProofRecord `json:"proof,omitempty"`
+	KeysFile string `json:"keys_file,omitempty"`
+	Index    string `json:"index,omitempty"` // the index that the AuthorizedKeysCommand reads
+	// Elsewhere are other places that still have keys of latchkey's, which are to go.
+	Elsewhere []KeysPlace  `json:"elsewhere,omitempty"`
+	Password  string       `json:"password"` // "off", "on" or "unknown"
+	Layout    sshd.Layout  `json:"layout,omitempty"`
+	ProvedAt  *time.Time   `json:"proved_at,omitempty"`
+	Proof     *ProofRecord `json:"proof,omitempty"`
 	// ThisBoot tells whether all of it is about the boot that is running.
 	ThisBoot bool         `json:"this_boot"`
 	Faults   []sshd.Cause `json:"faults"`
@@ -61,7 +63,7 @@ func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
 	}
 	r := &Report{
 		InstanceID: state.InstanceID, Endpoint: a.config.Metadata.Endpoint, Seen: seen, When: a.config.Apply.When,
-		InForce: state.InForce, Pending: state.Pending, Password: "unknown", Faults: []sshd.Cause{},
+		InForce: state.InForce, Pending: state.Pending, Elsewhere: state.Elsewhere, Password: "unknown", Faults: []sshd.Cause{},
 	}
 	r.addPending(state, seen)
 	if state.Applied != nil {

@@ -130,7 +130,7 @@ func (i *instance) switchTo(delivery agent.Delivery) {
 	i.await("the key is delivered by "+string(delivery), func() bool {
 		status := i.status()
 		_, err := os.Stat(i.Path(index.Bound))
-		return (status.KeysFile != "") == byFile && (err != nil) == byFile && len(status.Faults) == 0
+		return (status.KeysFile != "") == byFile && (err != nil) == byFile && len(status.Elsewhere) == 0 && len(status.Faults) == 0
 	})
 	if got := i.status(); got.Password != "off" {
 		i.t.Errorf("by %s, status says that passwords are %s", delivery, got.Password)

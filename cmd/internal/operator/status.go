@@ -67,6 +67,9 @@ func (t *tool) printStatus(r *agent.Report) {
 	if r.User != "" {
 		row("user", "%s%s", r.User, prefixed(", ", r.KeysFile)+prefixed(", ", r.Index))
 	}
+	for _, place := range r.Elsewhere {
+		row("leaves", "%s", place.KeysFile)
+	}
 	row("password", "%s", t.passwordLine(r))
 	if r.Pending != nil {
 		row("pending", "%s", t.paint(yellow, seenWord(*r.Pending)+when(r)))
