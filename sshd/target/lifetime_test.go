@@ -124,14 +124,14 @@ func TestBothCutAConnectionWithoutChannels(t *testing.T) {
 }
 
 func TestAnIdleConnectionIsCut(t *testing.T) {
-	s := Start(t, WithIdleTimeout(50*time.Millisecond))
+	s := Start(t, WithIdleTimeout(time.Second))
 	client, err := ssh.Dial("tcp", s.Addr().String(), s.ClientConfig("alice"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
 	_ = client.Wait()
-	if got := eventOf(t, s, Disconnected).Reason; got != "idle: nothing was sent or received for 50ms" {
+	if got := eventOf(t, s, Disconnected).Reason; got != "idle: nothing was sent or received for 1s" {
 		t.Errorf("reason: %s", got)
 	}
 }
