@@ -2,7 +2,9 @@ package sshd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 )
 
 // Candidate is a configuration that no listener has: the files as they would
@@ -35,7 +38,10 @@ type Candidate struct {
 	text  *Text // the configuration it is made of, for telling where a line stands
 }
 
-// names below RunDir/candidate. They are fixed, since only one applier runs at
+// candidateFolder is below RunDir.
+const candidateFolder = "candidate"
+
+// names below it. They are fixed, since only one applier runs at
 // a time; what a crash left behind is written over.
 const (
 	candidateConfig = "sshd_config"
@@ -59,10 +65,12 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := path.Join(d.RunDir, "candidate")
-	if err := os.MkdirAll(d.path(dir), 0o755); err != nil {
+	dir := path.Join(d.RunDir, candidateFolder)
+	folder, err := tree.MakeFolder(d.Root, dir, 0o755)
+	if err != nil {
 		return nil, fmt.Errorf("make a folder for the candidate configuration: %w", err)
 	}
+	defer folder.Close()
 	c := &Candidate{Config: path.Join(dir, candidateConfig), Logon: path.Join(dir, logonConfig), Key: key, files: files, text: files.text}
 	withKey := p
 	withKey.Keys, withKey.keysFile = KeysCommand{}, path.Join(dir, logonKeys)
@@ -78,7 +86,7 @@ func (d *Daemon) Prepare(files *Files, p Policy) (*Candidate, error) {
 		files.candidate(contents, dir, fileConfig, fileDropIn, byFile)
 		files.candidate(contents, dir, bareConfig, "", Policy{})
 	}
-	return c, d.writeCandidate(dir, contents)
+	return c, writeCandidate(folder, contents)
 }
 
 // candidate adds to contents a main file named config with policy p in it, and
@@ -157,22 +165,17 @@ func quoteWord(name string) string {
 	return name
 }
 
-// writeCandidate writes contents into dir. The keys file is read by sshd as
+// writeCandidate writes contents into folder. The keys file is read by sshd as
 // the logon user, so everybody may read it: it holds a public key that is good
 // for one conversation on a connection of ours with itself.
-func (d *Daemon) writeCandidate(dir string, contents map[string][]byte) error {
-	root, err := os.OpenRoot(d.path(dir))
-	if err != nil {
-		return fmt.Errorf("open the folder of the candidate configuration: %w", err)
-	}
-	defer root.Close()
+func writeCandidate(folder *os.Root, contents map[string][]byte) error {
 	for name, data := range contents {
 		mode := os.FileMode(0o600)
 		if name == logonKeys {
 			mode = 0o644
 		}
-		if err := atomicfile.Replace(root, name, data, mode); err != nil {
-			return fmt.Errorf("write %s: %w", filepath.Join(dir, name), err)
+		if err := atomicfile.Replace(folder, name, data, mode); err != nil {
+			return fmt.Errorf("write %s: %w", filepath.Join(folder.Name(), name), err)
 		}
 	}
 	return nil
@@ -180,5 +183,13 @@ func (d *Daemon) writeCandidate(dir string, contents map[string][]byte) error {
 
 // Discard removes the candidate that Prepare wrote.
 func (d *Daemon) Discard() error {
-	return os.RemoveAll(d.path(path.Join(d.RunDir, "candidate")))
+	folder, err := tree.OpenFolder(d.Root, d.RunDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("discard the candidate configuration: %w", err)
+	}
+	defer folder.Close()
+	return folder.RemoveAll(candidateFolder)
 }

@@ -2,13 +2,15 @@ package sshd
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 )
 
 const (
@@ -50,12 +52,12 @@ type Text struct {
 // be sane (1 MiB a file, 1024 files) or contains a NUL byte. Whether a keyword or its value is one that
 // sshd knows is not checked: ask sshd -t.
 func ReadText(root, path string) (*Text, error) {
-	tree, done, err := openTree(root)
+	files, done, err := openFiles(root)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	r := &textReader{tree: tree, text: &Text{}}
+	r := &textReader{root: root, files: files, text: &Text{}}
 	if err := r.readFile(absolute(path), scope{}); err != nil {
 		return nil, err
 	}
@@ -76,8 +78,8 @@ func ParseDirective(line string) (Directive, error) {
 	return d, err
 }
 
-// openTree opens the instance's files. Below another root than "/" no symbolic link leads out of it.
-func openTree(root string) (fs.FS, func(), error) {
+// openFiles opens the instance's files, for finding names. Below another root than "/" no symbolic link leads out of it.
+func openFiles(root string) (fs.FS, func(), error) {
 	if root == "" || root == "/" {
 		return os.DirFS("/"), func() {}, nil
 	}
@@ -89,8 +91,9 @@ func openTree(root string) (fs.FS, func(), error) {
 }
 
 type textReader struct {
-	tree fs.FS
-	text *Text
+	root  string
+	files fs.FS
+	text  *Text
 }
 
 // scope is where in the configuration the reader is.
@@ -108,7 +111,7 @@ func (r *textReader) readFile(name string, in scope) error {
 	if len(r.text.Files) == maxConfigFiles {
 		return fmt.Errorf("read %s: more than %d files included", name, maxConfigFiles)
 	}
-	data, err := readConfigFile(r.tree, name)
+	data, err := readConfigFile(r.root, name)
 	if err != nil {
 		return err
 	}
@@ -156,8 +159,8 @@ func (r *textReader) include(d Directive, in scope) error {
 			return err
 		}
 		r.text.Globs = append(r.text.Globs, pattern)
-		names, err := expandGlob(r.tree, pattern)
-		if err != nil {
+		names, err := expandGlob(r.files, pattern)
+		if err := cmp.Or(err, r.checkLinks(pattern)); err != nil {
 			return err
 		}
 		for _, name := range names {
@@ -169,28 +172,47 @@ func (r *textReader) include(d Directive, in scope) error {
 	return nil
 }
 
+// checkLinks makes sure that a pattern matches nothing only where sshd finds nothing either: below its own root it
+// follows a link that leads out of ours.
+func (r *textReader) checkLinks(pattern string) error {
+	certain := pattern // what is looked for, whatever there is
+	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
+		certain = path.Dir(pattern[:i])
+	}
+	_, err := tree.Stat(r.root, certain)
+	if link, out := errors.AsType[*tree.LinkError](err); out {
+		return fmt.Errorf("include %s: %w", pattern, link)
+	}
+	return nil
+}
+
 // readConfigFile returns a file's content. A folder reads as empty, as it does to sshd.
-func readConfigFile(tree fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(tree, name[1:])
+func readConfigFile(root, name string) ([]byte, error) {
+	info, err := tree.Stat(root, name)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, errors.Unwrap(err))
+		return nil, fmt.Errorf("read %s: %w", name, cause(err))
 	}
-	if info.IsDir() {
+	switch {
+	case info.IsDir():
 		return nil, nil
-	}
-	if !info.Mode().IsRegular() {
+	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("read %s: not a regular file", name)
+	case info.Size() > maxConfigBytes:
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, maxConfigBytes)
 	}
-	f, err := tree.Open(name[1:])
+	data, err := tree.ReadFile(root, name)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, errors.Unwrap(err))
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, errors.Unwrap(err))
+		return nil, fmt.Errorf("read %s: %w", name, cause(err))
 	}
 	return data, checkConfigBytes(name, data)
+}
+
+// cause takes the path off an error, which names the file with the instance root.
+func cause(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
+	return err
 }
 
 func checkConfigBytes(name string, data []byte) error {

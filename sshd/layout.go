@@ -17,9 +17,10 @@ const (
 //
 // The drop-in does where an Include of the main file reaches it before anything
 // that beats p. Where it is not reached, or too late, an Include of our own at
-// the very top makes up for it: a guard in an included file ends with that file, and so can stand ahead of every Match block there is. Only a
-// configuration without any Include gets the policy itself, since Include
-// is unknown to releases before 8.2.
+// the very top makes up for it: a guard in an included file ends with that file,
+// and so can stand ahead of every Match block there is. Only a configuration
+// without any Include gets the policy itself, since Include is unknown to
+// releases before 8.2.
 func (f *Files) Layout(p Policy) Layout {
 	at := f.reaching()
 	switch {

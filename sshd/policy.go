@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 )
 
 // DropIn is the file that holds the policy where sshd_config includes its
@@ -125,11 +124,11 @@ const maxConfig = 4 << 20
 
 // ReadFiles reads what is there.
 func (d *Daemon) ReadFiles() (*Files, error) {
-	main, err := readBounded(d.path(d.Config))
+	main, err := readBounded(d.Root, d.Config)
 	if err != nil {
 		return nil, fmt.Errorf("read sshd's configuration: %w", err)
 	}
-	dropIn, err := readBounded(d.path(DropIn))
+	dropIn, err := readBounded(d.Root, DropIn)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the drop-in: %w", err)
 	}
@@ -144,8 +143,8 @@ func (d *Daemon) ReadFiles() (*Files, error) {
 func (f *Files) Text() *Text { return f.text }
 
 // readBounded reads a regular file of sane size.
-func readBounded(name string) ([]byte, error) {
-	info, err := os.Stat(name)
+func readBounded(root, name string) ([]byte, error) {
+	info, err := tree.Stat(root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +154,7 @@ func readBounded(name string) ([]byte, error) {
 	if info.Size() > maxConfig {
 		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxConfig>>20)
 	}
-	data, err := os.ReadFile(name)
+	data, err := tree.ReadFile(root, name)
 	if data == nil && err == nil {
 		data = []byte{}
 	}
@@ -208,11 +207,11 @@ func (f *Files) Foreign() any {
 // Write brings the instance's files from what they are to next.
 func (d *Daemon) Write(from, next *Files) error {
 	if !bytes.Equal(from.Main, next.Main) {
-		info, err := os.Stat(d.path(d.Config))
+		info, err := tree.Stat(d.Root, d.Config)
 		if err != nil {
 			return fmt.Errorf("write sshd's configuration: %w", err)
 		}
-		if err := replaceFile(d.path(d.Config), next.Main, info.Mode().Perm()); err != nil {
+		if err := d.replaceFile(d.Config, next.Main, info.Mode().Perm()); err != nil {
 			return fmt.Errorf("write sshd's configuration: %w", err)
 		}
 	}
@@ -220,12 +219,17 @@ func (d *Daemon) Write(from, next *Files) error {
 	case next.DropIn == nil && from.DropIn == nil, bytes.Equal(from.DropIn, next.DropIn) && (from.DropIn == nil) == (next.DropIn == nil):
 		return nil
 	case next.DropIn == nil:
-		return removeFile(d.path(DropIn))
+		if err := tree.Remove(d.Root, DropIn); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("take the drop-in away: %w", err)
+		}
+		return nil
 	}
-	if err := os.MkdirAll(d.path(path.Dir(DropIn)), 0o755); err != nil {
+	folder, err := tree.MakeFolder(d.Root, path.Dir(DropIn), 0o755)
+	if err != nil {
 		return fmt.Errorf("write the drop-in: %w", err)
 	}
-	if err := replaceFile(d.path(DropIn), next.DropIn, 0o644); err != nil {
+	defer folder.Close()
+	if err := d.replaceFile(DropIn, next.DropIn, 0o644); err != nil {
 		return fmt.Errorf("write the drop-in: %w", err)
 	}
 	return nil
@@ -234,41 +238,20 @@ func (d *Daemon) Write(from, next *Files) error {
 // Sweep removes what writes that were cut off have left beside sshd's files.
 func (d *Daemon) Sweep() {
 	for _, name := range []string{d.Config, DropIn} {
-		resolved, err := filepath.EvalSymlinks(d.path(name))
-		if err != nil {
-			resolved = d.path(name) // the folder may be there without the file
-		}
-		if dir, err := os.OpenRoot(filepath.Dir(resolved)); err == nil {
-			atomicfile.Sweep(dir)
-			_ = dir.Close()
+		if folder, _, err := tree.Place(d.Root, name); err == nil {
+			atomicfile.Sweep(folder)
+			_ = folder.Close()
 		}
 	}
 }
 
 // replaceFile replaces one of sshd's files. A symbolic link is followed: an
 // administrator may keep the main file elsewhere.
-func replaceFile(name string, data []byte, mode os.FileMode) error {
-	resolved, err := filepath.EvalSymlinks(name)
-	if err == nil {
-		name = resolved
-	}
-	dir, err := os.OpenRoot(filepath.Dir(name))
+func (d *Daemon) replaceFile(name string, data []byte, mode fs.FileMode) error {
+	folder, base, err := tree.Place(d.Root, name)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	return atomicfile.Replace(dir, filepath.Base(name), data, mode)
-}
-
-// removeFile removes a file for good: its folder is synced.
-func removeFile(name string) error {
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("take the drop-in away: %w", err)
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return fmt.Errorf("take the drop-in away: %w", err)
-	}
-	defer dir.Close()
-	return dir.Sync()
+	defer folder.Close()
+	return atomicfile.Replace(folder, base, data, mode)
 }

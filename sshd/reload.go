@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/systemd"
 )
 
@@ -118,8 +119,8 @@ func (d *Daemon) Running(ctx context.Context, config Config) (Listener, error) {
 // pidFile is sshd's pid file as it was when we looked. sshd writes it anew
 // after each SIGHUP, once it listens.
 type pidFile struct {
-	path   string
-	before os.FileInfo
+	root, path string
+	before     os.FileInfo
 }
 
 func (d *Daemon) watchPIDFile(config Config) pidFile {
@@ -130,20 +131,20 @@ func (d *Daemon) watchPIDFile(config Config) pidFile {
 	if strings.EqualFold(name, noPIDFile) {
 		return pidFile{}
 	}
-	file := pidFile{path: d.path(name)}
-	file.before, _ = os.Stat(file.path)
+	file := pidFile{root: d.Root, path: name}
+	file.before, _ = tree.Stat(d.Root, name)
 	return file
 }
 
-// listener is the process in the pid file, 0 when there is none: no file, a
-// stale one, or one whose number belongs to another program by now, or to the
+// listener is the process in the pid file, 0 when there is none: no file, one
+// that is out of the instance's root, a stale one, or one whose number belongs to another program by now, or to the
 // sshd of somebody's session, which a SIGHUP would end.
 func (f pidFile) listener(ports []int) (int, error) {
 	if f.path == "" {
 		return 0, nil
 	}
-	data, err := os.ReadFile(f.path)
-	if errors.Is(err, os.ErrNotExist) {
+	data, err := tree.ReadFile(f.root, f.path)
+	if _, out := errors.AsType[*tree.LinkError](err); out || errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
@@ -179,6 +180,6 @@ func (f pidFile) isNew() bool {
 	if f.path == "" {
 		return true
 	}
-	now, err := os.Stat(f.path)
+	now, err := tree.Stat(f.root, f.path)
 	return err == nil && (f.before == nil || !os.SameFile(now, f.before) || !now.ModTime().Equal(f.before.ModTime()))
 }
