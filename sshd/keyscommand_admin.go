@@ -77,19 +77,38 @@ func (f *Files) foreignBlock(block *MatchBlock) *MatchBlock {
 }
 
 // matchesUser tells whether a block is in force for every logon of conn's user,
-// for none, or for those that the other criteria choose: Unknown.
+// for none, or for those that the other criteria choose: Unknown. conn may lack
+// groups that only sshd sees the user in. A block by such a group alone is taken for
+// one that is not in force, since sshd can be asked about it; with other criteria it
+// would have to be asked from everywhere.
 func (m *MatchBlock) matchesUser(conn Connection) Verdict {
-	verdict := Accepted
+	verdict, unseen := Accepted, false
 	for block := m; block != nil; block = block.Within {
 		for _, c := range block.Criteria {
 			if !slices.Contains([]string{"all", "user", "group", "invalid-user"}, c.Name) {
 				verdict = Unknown
-			} else if ok, err := c.matches(conn); err != nil || !ok {
+				continue
+			}
+			switch ok, err := c.matches(conn); {
+			case err == nil && ok:
+			case c.Name == "group" && mayMatchMore(conn.Groups, c.Pattern):
+				unseen = true
+			default:
 				return Refused
 			}
 		}
 	}
+	if unseen && verdict == Accepted {
+		return Refused
+	}
 	return verdict
+}
+
+// mayMatchMore tells whether a list of patterns that does not match groups may match
+// them and others.
+func mayMatchMore(groups []string, list string) bool {
+	denied := slices.ContainsFunc(groups, func(group string) bool { return askList(group, list) == listDenied })
+	return !denied && slices.ContainsFunc(strings.Split(list, ","), func(pattern string) bool { return !strings.HasPrefix(pattern, "!") })
 }
 
 // ForeignKeysCommands are the lines that set AuthorizedKeysCommand and are not ours.
