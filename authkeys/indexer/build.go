@@ -24,7 +24,8 @@ func (s Source) String() string { return cmp.Or(s.Name, s.Path) }
 type Options struct {
 	Sources []Source
 	Out     string // the index; it is in none of the folders
-	// UID, if not nil, is the user id of a user, for what AnyMode says of owners.
+	// UID, if not nil, is the user id of a user, for what AnyMode says of owners. It may be
+	// called by several goroutines at a time.
 	UID func(user string) (uid int, known bool)
 	// AnyMode takes a source whoever may write to it. Without it a file is left out, and a
 	// folder an error, unless it is root's, the user's or the caller's, and nobody else may
@@ -36,20 +37,18 @@ type Options struct {
 	// all was read.
 	Strict bool
 
-	// Waiting, if not nil, is called when another build of Out goes on, whose end is waited
-	// for.
-	Waiting func()
-	// Begin, if not nil, is called when no other build of Out can go on any more, and before
-	// a source is looked at. Its error ends the build.
-	Begin func() error
+	// Waiting, if not nil, is called some twenty times a second while another build of Out goes
+	// on, whose end is waited for. Its error ends the wait and the build.
+	Waiting func(Wait) error
 	// Progress, if not nil, is called now and then by one goroutine.
 	Progress func(Progress)
 	// Skipped, if not nil, is called with each line that sshd would skip as well, and
 	// with line 0 for what is in a folder and no user's file.
 	Skipped func(file string, line int, why error)
-	// LeftOut, if not nil, is called with each line that is longer than an index takes, and
-	// with line 0 for a user's file that cannot be read, or not be believed: that user has no
-	// lines from there.
+	// LeftOut, if not nil, is called with each line that is longer than an index takes, and with
+	// line 0 for a user's file that cannot be believed or, in a folder, be read, or has more than
+	// 64 MiB there: that user has no lines from there. If that turns out only while it is read,
+	// the line is the first that is missing.
 	LeftOut func(file string, line int, why error)
 	// Warned, if not nil, is called with what is taken, and hardly meant.
 	Warned func(file string, why error)
@@ -87,14 +86,10 @@ func Build(ctx context.Context, o Options) (Summary, error) {
 	defer dir.Close()
 	unlock, err := lockOutput(ctx, dir, filepath.Base(o.Out), o.Waiting)
 	if err != nil {
-		return Summary{}, fmt.Errorf("in %s: %w", dir.Name(), err)
+		return Summary{}, err
 	}
 	defer unlock()
-	if o.Begin != nil {
-		if err := o.Begin(); err != nil {
-			return Summary{}, err
-		}
-	}
+	atomicfile.Sweep(dir) // what a build that was killed has left, though this one may not come to write
 	return buildIn(ctx, dir, o)
 }
 
@@ -106,7 +101,7 @@ func buildIn(ctx context.Context, dir *os.Root, o Options) (Summary, error) {
 			o.Warned(file, why)
 		}
 	}
-	in, err := openSources(o.Sources, owners{off: o.AnyMode, uid: o.UID}, listener{r.skip, warned})
+	in, err := openSources(o.Sources, owners{off: o.AnyMode, uid: o.UID})
 	if err != nil {
 		return Summary{}, err
 	}
@@ -114,9 +109,12 @@ func buildIn(ctx context.Context, dir *os.Root, o Options) (Summary, error) {
 	if folder, found := in.contain(dir); found {
 		return Summary{}, fmt.Errorf("%s would be in the folder %s, where it would be taken for a user's file", o.Out, folder)
 	}
+	if err := in.find(listener{r.skip, warned}); err != nil {
+		return Summary{}, err
+	}
 	write := func(out *os.File) error {
 		r.layout = newLayout(out)
-		if err := r.all(ctx, in.read); err != nil {
+		if err := r.all(ctx, in.parts); err != nil {
 			return err
 		}
 		if r.fault = r.verdict(o); r.fault != nil {

@@ -78,6 +78,16 @@ func TestLinesThatSshdSkipsAreReported(t *testing.T) {
 }
 
 // TestNULEndsALine as it does for sshd: what follows it must not come out.
+// TestCarriageReturnsAtTheEndAreDropped, however many, as what is built has to stand the check.
+func TestCarriageReturnsAtTheEndAreDropped(t *testing.T) {
+	want := mustBuild(t, map[string]string{"git": line("", 1, "") + "\n" + line("", 2, "c\rd") + "\n"})
+	for _, end := range []string{"\r\n", "\r\r\n", "\r\r\r\n", "\r\x00x\n", "\r\r\x00\r\n"} {
+		if got := mustBuild(t, map[string]string{"git": line("", 1, "") + end + line("", 2, "c\rd") + end}); got != want {
+			t.Errorf("%q: another index than with a newline alone", end)
+		}
+	}
+}
+
 func TestNULEndsALine(t *testing.T) {
 	got := mustBuild(t, map[string]string{"git": line("", 1, "a") + "\x00b\n" + line("x\x00", 2, "") + "\n"})
 	if want := mustBuild(t, map[string]string{"git": line("", 1, "a") + "\n"}); got != want {
@@ -193,24 +203,33 @@ func TestFailedBuildChangesNothing(t *testing.T) {
 	}
 }
 
-// TestInterruptedBuildChangesNothing: the context ends when some lines have been read.
+// TestInterruptedBuildChangesNothing: the context ends when some lines have been read, or all.
 func TestInterruptedBuildChangesNothing(t *testing.T) {
-	folder := newFolder(t)
-	out := writeFile(t, filepath.Join(folder, "users.index"), "old")
-	in := writeFile(t, filepath.Join(newFolder(t), "in"), keyLines(t, 50_000))
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	_, err := indexer.Build(ctx, indexer.Options{
-		Sources:  []indexer.Source{{User: "git", Path: in}},
-		Out:      out,
-		Progress: func(indexer.Progress) { cancel() },
-	})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-	wantNames(t, folder, "users.index")
-	if got := readFile(t, out); got != "old" {
-		t.Errorf("the index is %q", got)
+	const lines = 50_000
+	in := writeFile(t, filepath.Join(newFolder(t), "in"), keyLines(t, lines))
+	for _, read := range []int{1, lines} {
+		t.Run(fmt.Sprintf("after %d lines", read), func(t *testing.T) {
+			folder := newFolder(t)
+			out := writeFile(t, filepath.Join(folder, "users.index"), "old")
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			_, err := indexer.Build(ctx, indexer.Options{
+				Sources: []indexer.Source{{User: "git", Path: in}},
+				Out:     out,
+				Progress: func(p indexer.Progress) {
+					if p.Lines >= read {
+						cancel()
+					}
+				},
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v", err)
+			}
+			wantNames(t, folder, "users.index")
+			if got := readFile(t, out); got != "old" {
+				t.Errorf("the index is %q", got[:min(len(got), 100)])
+			}
+		})
 	}
 }
 
@@ -303,5 +322,31 @@ func TestFindSaysWhenTheIndexIsDamaged(t *testing.T) {
 	writeFile(t, path, string(data))
 	if err := indexer.Find(context.Background(), path, fingerprintOf(t, 999), nil); !isDamage(err) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestManyFilesKeepTheirOrder: files are read several at a time, and what becomes of them is
+// in the order of their names, that of the kernel's listing being what it may.
+func TestManyFilesKeepTheirOrder(t *testing.T) {
+	const users = 300
+	dir, out := newFolder(t), filepath.Join(newFolder(t), "out")
+	var want []indexer.User
+	var wantSkipped []string
+	for i := range users {
+		name := fmt.Sprintf("user%04d", i)
+		lines := []string{line("", i, "first"), line("restrict", i, "last")}
+		if i%100 == 50 { // more than is read at a time
+			lines = append(strings.Split(strings.TrimSpace(keyLines(t, 3000)), "\n"), lines...)
+		}
+		want = append(want, indexer.User{Name: name, Lines: lines})
+		wantSkipped = append(wantSkipped, fmt.Sprintf("%s:%d: no key: expected a key type, a blank and the key in base64", name, len(lines)+1))
+		writeFile(t, filepath.Join(dir, name), strings.Join(lines, "\n")+"\nrubbish")
+	}
+	_, skipped, err := build(t, out, indexer.Source{Path: dir})
+	if diff := cmp.Diff(wantSkipped, skipped); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if readFile(t, out) != readFile(t, write(t, want...)) {
+		t.Error("other bytes than of the same users one by one")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
@@ -23,7 +24,8 @@ func Check(ctx context.Context, path string) (Summary, error) {
 	}
 	defer opened.Close()
 	r := &run{layout: newLayout(&comparison{with: opened})}
-	if err := r.all(ctx, func(e *emitter) error { return e.records(f) }); err != nil {
+	all := func(e *emitter) error { return e.records(f) }
+	if err := r.all(ctx, slices.Values([]part{all})); err != nil {
 		return Summary{}, explain(path, err)
 	}
 	if err := r.layout.finish(); err != nil {
@@ -42,7 +44,7 @@ const (
 
 // open opens the index at path, whoever it belongs to.
 func open(path string) (*os.File, *indexfile.File, error) {
-	opened, err := openAt(path)
+	opened, err := openIndex(path)
 	if err != nil {
 		return nil, nil, err
 	}

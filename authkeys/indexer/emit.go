@@ -5,8 +5,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"sync"
 
@@ -30,27 +30,60 @@ func newJob() any {
 	return &job{data: make([]byte, 0, jobSize), done: make(chan struct{}, 1)}
 }
 
-// An emitter hands out jobs: to whoever encodes them next, and in order.
-type emitter struct {
-	ctx   context.Context
-	todo  chan *job
-	order chan *job
-	free  sync.Pool // of *job
-	job   *job      // the one that is being filled
+// end is where the last piece ends.
+func (j *job) end() int {
+	if len(j.pieces) == 0 {
+		return 0
+	}
+	return j.pieces[len(j.pieces)-1].end
 }
 
-// all emits what read reads, and its error after that.
-func (e *emitter) all(read func(*emitter) error) {
-	defer close(e.order)
-	defer close(e.todo)
+// A part of what is read is independent of the others.
+type part func(*emitter) error
+
+const (
+	// maxParts are read at a time: to read many files is mostly to wait for the disk.
+	maxParts = 16
+	// maxJobs of a part wait for those before them.
+	maxJobs = 4
+)
+
+// An emitter hands out the jobs of a part, in order. They are encoded meanwhile.
+type emitter struct {
+	ctx  context.Context
+	wait *sync.WaitGroup
+	free *sync.Pool // of *job
+	jobs chan *job
+	job  *job // the one that is being filled
+}
+
+// emitAll begins the parts, several at a time, and returns their emitters in order. It
+// counts in wait what goes on, which ends with ctx.
+func emitAll(ctx context.Context, wait *sync.WaitGroup, parts iter.Seq[part]) <-chan *emitter {
+	begun := make(chan *emitter, maxParts)
+	free := &sync.Pool{New: newJob}
+	wait.Go(func() {
+		defer close(begun)
+		for read := range parts {
+			e := &emitter{ctx: ctx, wait: wait, free: free, jobs: make(chan *job, maxJobs)}
+			select {
+			case begun <- e:
+				wait.Go(func() { e.all(read) })
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return begun
+}
+
+// all emits what read reads, and its error with the last job.
+func (e *emitter) all(read part) {
+	defer close(e.jobs)
 	e.next()
 	err := read(e)
-	if err == nil {
-		err = e.emit()
-	}
-	if err != nil {
-		e.fail(err)
-	}
+	e.job.err = err   // that of the job which is being filled by now
+	_ = e.hand(e.job) // fails when nobody wants it any more
 }
 
 // next begins a new job.
@@ -62,40 +95,29 @@ func (e *emitter) next() {
 // emit hands out the pieces of the job. What is not in one of them begins the next.
 func (e *emitter) emit() error {
 	full := e.job
-	end := 0
-	if n := len(full.pieces); n > 0 {
-		end = full.pieces[n-1].end
-	}
 	e.next()
-	e.job.data = append(e.job.data, full.data[end:]...)
-	for _, to := range []chan *job{e.order, e.todo} {
-		select {
-		case to <- full:
-		case <-e.ctx.Done():
-			return e.ctx.Err()
-		}
-	}
-	return nil
+	e.job.data = append(e.job.data, full.data[full.end():]...)
+	return e.hand(full)
 }
 
-// fail makes err the end of what is emitted.
-func (e *emitter) fail(err error) {
-	e.job.err = err
-	e.job.done <- struct{}{}
+func (e *emitter) hand(j *job) error {
 	select {
-	case e.order <- e.job:
+	case e.jobs <- j:
+		e.wait.Go(j.encode)
+		return nil
 	case <-e.ctx.Done():
+		return e.ctx.Err()
 	}
 }
 
-// lines emits all lines of a user's file.
-func (e *emitter) lines(r io.Reader, user, file string) error {
+// lines emits all lines of a user's file; next is the first that it could not read.
+func (e *emitter) lines(r io.Reader, user, file string) (next int, err error) {
 	p := piece{user: user, file: file, line: 1}
 	from := len(e.job.data)
 	for {
 		end, err := e.fill(r)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", file, cause(err))
+			return p.line, err
 		}
 		fresh := e.job.data[from:]
 		if !end {
@@ -108,15 +130,15 @@ func (e *emitter) lines(r io.Reader, user, file string) error {
 		}
 		switch {
 		case end && len(e.job.data) < jobSize/2:
-			return nil // what comes next goes into the same job
+			return 0, nil // what comes next goes into the same job
 		case len(e.job.pieces) > 0:
 			if err := e.emit(); err != nil || end {
-				return err
+				return 0, err
 			}
 			from = 0
 		case len(e.job.data) > indexfile.MaxLine+len("\r"):
 			if err := e.shorten(r); err != nil {
-				return fmt.Errorf("read %s: %w", file, cause(err))
+				return p.line, err
 			}
 		}
 	}
@@ -143,17 +165,11 @@ func (e *emitter) shorten(r io.Reader) error {
 	}
 }
 
-// maxPieces of a job keep files that are left out, of which there is nothing to read, from
-// filling the memory.
-const maxPieces = 4096
-
-// leaveOut emits that a file is left out.
-func (e *emitter) leaveOut(file string, why error) error {
-	e.job.pieces = append(e.job.pieces, piece{file: file, why: why, end: len(e.job.data)})
-	if len(e.job.pieces) < maxPieces {
-		return nil
-	}
-	return e.emit()
+// leaveOut emits that a file is left out from a line on; 0 is the whole file.
+func (e *emitter) leaveOut(file string, line int, why error) {
+	end := e.job.end()
+	e.job.data = e.job.data[:end] // what has been read of that line
+	e.job.pieces = append(e.job.pieces, piece{file: file, line: line, why: why, end: end})
 }
 
 // fill reads until the job's memory is full, which grows when it is already, or there

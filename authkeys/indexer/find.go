@@ -18,7 +18,7 @@ type Found struct {
 
 // Find calls visit with each line whose key has the fingerprint ("SHA256:…").
 func Find(ctx context.Context, path, fingerprint string, visit func(Found) error) error {
-	sum, err := parseFingerprint(fingerprint)
+	sum, err := ParseFingerprint(fingerprint)
 	if err != nil {
 		return err
 	}
@@ -46,11 +46,13 @@ func Find(ctx context.Context, path, fingerprint string, visit func(Found) error
 	return stopped
 }
 
-func parseFingerprint(text string) (sum [sha256.Size]byte, err error) {
+// ParseFingerprint returns the SHA-256 of a fingerprint as ssh-keygen -l shows it: "SHA256:"
+// and unpadded base64.
+func ParseFingerprint(text string) (sum [sha256.Size]byte, err error) {
 	encoded, ok := strings.CutPrefix(text, "SHA256:")
-	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+	raw, err := base64.RawStdEncoding.Strict().DecodeString(encoded)
 	if !ok || err != nil || len(raw) != len(sum) {
-		return sum, fmt.Errorf("fingerprint %.64q: expected SHA256: and 43 characters of base64", text)
+		return sum, fmt.Errorf("%.64s: want SHA256: and 43 letters, as ssh-keygen -l shows it", text)
 	}
 	return [sha256.Size]byte(raw), nil
 }

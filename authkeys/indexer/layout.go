@@ -94,7 +94,7 @@ func (l *layout) finish() error {
 
 func (l *layout) sort() {
 	var wait sync.WaitGroup
-	parts := runtime.GOMAXPROCS(0)
+	parts := min(runtime.GOMAXPROCS(0), 4)
 	for part := range parts {
 		wait.Go(func() {
 			for i := part; i < len(l.entries); i += parts {

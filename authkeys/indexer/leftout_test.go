@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -283,4 +285,73 @@ func TestIndexIsNoSource(t *testing.T) {
 		t.Error("built")
 	}
 	wantNames(t, dir, "ada")
+}
+
+// TestLeaseKeepsOutOneUserOnly: a user may lease a file of theirs (fcntl(2), F_SETLEASE),
+// and nobody else can open it then without waiting.
+func TestLeaseKeepsOutOneUserOnly(t *testing.T) {
+	dir, out := newFolder(t), filepath.Join(newFolder(t), "out")
+	writeFile(t, filepath.Join(dir, "ada"), line("", 1, ""))
+	eve, err := os.Open(writeFile(t, filepath.Join(dir, "eve"), line("", 2, "")))
+	mustNot(t, err)
+	defer eve.Close()
+	if _, err := unix.FcntlInt(eve.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	summary, left, err := buildWith(t, indexer.Options{Sources: []indexer.Source{{Path: dir}}, Out: out})
+	want := []string{"eve:0: somebody has a lease on it (fcntl(2), F_SETLEASE)"}
+	if diff := cmp.Diff(want, left); err != nil || diff != "" || summary.Users != 1 {
+		t.Errorf("%+v, %v\n%s", summary, err, diff)
+	}
+}
+
+// TestEndlessFileKeepsOutOneUserOnly: a file with holes has any size, and takes as long to read.
+func TestEndlessFileKeepsOutOneUserOnly(t *testing.T) {
+	dir, out := newFolder(t), filepath.Join(newFolder(t), "out")
+	writeFile(t, filepath.Join(dir, "ada"), line("", 1, ""))
+	mustNot(t, os.Truncate(writeFile(t, filepath.Join(dir, "eve"), line("", 2, "")+"\n"), 1<<40))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var left []string
+	summary, err := indexer.Build(ctx, indexer.Options{
+		Sources: []indexer.Source{{Path: dir}}, Out: out,
+		LeftOut: func(file string, _ int, why error) { left = append(left, filepath.Base(file)+": "+why.Error()) },
+	})
+	want := []string{"eve: larger than 64 MiB"}
+	if diff := cmp.Diff(want, left); err != nil || diff != "" || summary.Users != 1 {
+		t.Errorf("%+v, %v\n%s", summary, err, diff)
+	}
+}
+
+// TestFileThatGrowsKeepsOutOneUserOnly: what it had when it was opened is no promise.
+func TestFileThatGrowsKeepsOutOneUserOnly(t *testing.T) {
+	testmachine.RequireRoot(t)
+	dir, out := newFolder(t), filepath.Join(newFolder(t), "out")
+	writeFile(t, filepath.Join(dir, "ada"), line("", 1, ""))
+	eve := writeFile(t, filepath.Join(dir, "eve"), keyLines(t, 4000))
+	give(t, eve, "4002 0644")
+	summary, left, err := buildWith(t, indexer.Options{
+		Sources: []indexer.Source{{Path: dir}}, Out: out,
+		UID: func(string) (int, bool) { return 4002, os.Truncate(eve, 65<<20) == nil }, // it is open
+	})
+	want := []string{"eve:4001: it and all lines after it cannot be read: larger than 64 MiB"}
+	if diff := cmp.Diff(want, left); err != nil || diff != "" || summary.Users != 2 || summary.Lines != 4001 {
+		t.Errorf("%+v, %v\n%s", summary, err, diff)
+	}
+}
+
+// TestErrorOfReadingKeepsOutOneUserOnly: among what proc(5) has of a process are files that
+// open, and cannot be read then.
+func TestErrorOfReadingKeepsOutOneUserOnly(t *testing.T) {
+	const folder = "/proc/self"
+	out := filepath.Join(newFolder(t), "out")
+	ada := indexer.Source{User: "ada", Path: writeFile(t, filepath.Join(newFolder(t), "ada"), line("", 1, ""))}
+	summary, left, err := buildWith(t, indexer.Options{Sources: []indexer.Source{ada, {Path: folder}}, Out: out})
+	if err != nil || summary.Lines != 1 || !slices.Contains(left, "mem:0: input/output error") {
+		t.Errorf("%+v, %v\n%q", summary, err, left)
+	}
+	_, _, err = build(t, out, ada, indexer.Source{User: "git", Path: folder + "/mem"})
+	if !errors.Is(err, unix.EIO) || !strings.Contains(err.Error(), folder+"/mem") {
+		t.Errorf("named: %v", err)
+	}
 }

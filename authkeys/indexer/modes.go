@@ -2,7 +2,6 @@ package indexer
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,10 +19,9 @@ type owners struct {
 
 // unsafe tells why a file or a folder is not to be believed; user is "" for what has to be
 // root's.
-func (o owners) unsafe(info fs.FileInfo, user string) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
+func (o owners) unsafe(stat *syscall.Stat_t, user string) error {
 	switch {
-	case o.off || !ok:
+	case o.off:
 		return nil
 	case !o.isOwner(int(stat.Uid), user):
 		return unsafe{"belongs to uid " + strconv.Itoa(int(stat.Uid)) + ", neither to root" + orTo(user)}
@@ -52,20 +50,20 @@ func (o owners) isOwner(uid int, user string) bool {
 }
 
 // unsafeFolder is unsafe of the folder in which an open file lies, links followed.
-func (o owners) unsafeFolder(file *os.File, user string) error {
+func (o owners) unsafeFolder(fd int, user string) error {
 	if o.off {
 		return nil
 	}
-	path, err := os.Readlink(fdPath(file))
+	path, err := os.Readlink(fdPath(fd))
 	if err != nil {
 		return err
 	}
 	folder := filepath.Dir(path)
-	info, err := os.Stat(folder)
-	if err != nil {
+	var stat syscall.Stat_t
+	if err := syscall.Stat(folder, &stat); err != nil {
 		return err
 	}
-	if err := o.unsafe(info, user); err != nil {
+	if err := o.unsafe(&stat, user); err != nil {
 		return fmt.Errorf("its folder %s %w", folder, err)
 	}
 	return nil

@@ -3,38 +3,75 @@ package indexer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
+// What a file may have at most, in bytes, bounds how long its owner can keep a build, and who
+// waits for that, busy: one that is nothing but a hole takes no room.
+const (
+	maxFile  = 64 << 20 // in a folder: some 700,000 keys
+	maxNamed = 4 << 30  // some fifty million
+)
+
+// errLeased has no number that says so.
+var errLeased = errors.New("somebody has a lease on it (fcntl(2), F_SETLEASE)")
+
+// A large file has more than these bytes.
+type large int64
+
+func (l large) Error() string { return fmt.Sprintf("larger than %d MiB", l>>20) }
+
+// An input is a user's file that is open. It is none of package os, which asks the kernel
+// as much again about each as reading one takes.
+type input struct {
+	fd   int
+	size int64 // when it was opened
+	most int64 // that it may have
+	read int64
+}
+
 // open opens a user's file, if it can be believed.
-func (s *sources) open(f file) (*os.File, error) {
-	opened, err := s.openAnyway(f)
+func (s *sources) open(f file) (*input, error) {
+	fd, err := s.openAnyway(f)
 	if err != nil {
 		return nil, err
 	}
-	info, err := opened.Stat()
+	stat, err := look(fd)
 	if err == nil {
-		err = notRegular(info.Mode().Type())
+		err = notRegular(kindOf(&stat))
+	}
+	in := &input{fd: fd, size: stat.Size, most: s.most(f)}
+	if err == nil && in.size > in.most {
+		err = large(in.most)
 	}
 	if err == nil {
-		err = s.owners.unsafe(info, f.user)
+		err = s.owners.unsafe(&stat, f.user)
 	}
 	if err == nil && (f.linked || s.folders[f.source] == nil) { // else its folder has been looked at
-		err = s.owners.unsafeFolder(opened, f.user)
+		err = s.owners.unsafeFolder(fd, f.user)
 	}
 	if err != nil {
-		opened.Close()
+		_ = unix.Close(fd)
 		return nil, err
 	}
-	return opened, nil
+	return in, nil
+}
+
+func (s *sources) most(f file) int64 {
+	if s.folders[f.source] == nil {
+		return maxNamed
+	}
+	return maxFile
 }
 
 // openAnyway opens a user's file, whoever may write to it.
-func (s *sources) openAnyway(f file) (*os.File, error) {
+func (s *sources) openAnyway(f file) (fd int, err error) {
 	folder := s.folders[f.source]
 	switch {
 	case folder == nil:
@@ -46,39 +83,43 @@ func (s *sources) openAnyway(f file) (*os.File, error) {
 	}
 	// It was regular when the folder was listed, and nobody who is not believed can put
 	// anything else there.
-	fd, err := unix.Openat(int(s.listed[f.source].Fd()), f.user, openFlags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), f.user), nil
+	return openAt(int(s.listed[f.source].Fd()), f.user, openFlags|unix.O_NOFOLLOW)
 }
 
 // openRegular opens a regular file. What is none is looked at, but not opened: no device
 // takes notice, and no FIFO waits for its other end.
-func openRegular(dir int, name string, flags int) (*os.File, error) {
-	fd, err := unix.Openat(dir, name, flags|unix.O_PATH|unix.O_CLOEXEC, 0)
+func openRegular(dir int, name string, flags int) (fd int, err error) {
+	there, err := openAt(dir, name, flags|unix.O_PATH)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
-	there := os.NewFile(uintptr(fd), name)
-	defer there.Close()
-	if err := checkRegular(there); err != nil {
-		return nil, err
+	defer unix.Close(there)
+	stat, err := look(there)
+	if err == nil {
+		err = notRegular(kindOf(&stat))
 	}
-	return os.OpenFile(fdPath(there), openFlags, 0)
+	if err != nil {
+		return -1, err
+	}
+	return openAt(unix.AT_FDCWD, fdPath(there), openFlags)
 }
 
 // openLinked opens what a link within a folder leads to. os.Root keeps it from leading
 // out, and nobody who is not believed can put anything else there meanwhile.
-func openLinked(folder *os.Root, name string) (*os.File, error) {
+func openLinked(folder *os.Root, name string) (fd int, err error) {
 	info, err := folder.Stat(name)
 	if err != nil {
-		return nil, escaped(err)
+		return -1, escaped(err)
 	}
 	if err := notRegular(info.Mode().Type()); err != nil {
-		return nil, err
+		return -1, err
 	}
-	return folder.OpenFile(name, openFlags, 0)
+	file, err := folder.OpenFile(name, openFlags, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer file.Close()
+	return unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // escaped is err, or that a link leads out of its folder, for which there is no error number.
@@ -89,17 +130,63 @@ func escaped(err error) error {
 	return errors.New("a symbolic link that leads out of the folder")
 }
 
-const openFlags = os.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+const openFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+
+func openAt(dir int, name string, flags int) (fd int, err error) {
+	for {
+		fd, err = unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0)
+		switch err {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			err = errLeased
+		}
+		return fd, err
+	}
+}
+
+func look(fd int) (stat syscall.Stat_t, err error) {
+	err = syscall.Fstat(fd, &stat)
+	return stat, err
+}
+
+// Read spares the look behind the end of a file that is as long as it was.
+func (in *input) Read(p []byte) (n int, err error) {
+	for {
+		if n, err = unix.Read(in.fd, p); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	n = max(n, 0)
+	in.read += int64(n)
+	switch {
+	case err != nil:
+	case in.read > in.most:
+		err = large(in.most) // it grows
+	case n == 0, n < len(p) && in.read == in.size:
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (in *input) close() { _ = unix.Close(in.fd) }
 
 // fdPath is the name by which an open file can be opened again.
-func fdPath(file *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(file.Fd())) }
+func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
-func checkRegular(file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
+// kindOf is as fs.FileMode.Type has it.
+func kindOf(stat *syscall.Stat_t) fs.FileMode {
+	switch stat.Mode & syscall.S_IFMT {
+	case syscall.S_IFREG:
+		return 0
+	case syscall.S_IFDIR:
+		return fs.ModeDir
+	case syscall.S_IFIFO:
+		return fs.ModeNamedPipe
+	case syscall.S_IFLNK:
+		return fs.ModeSymlink
 	}
-	return notRegular(info.Mode().Type())
+	return fs.ModeIrregular
 }
 
 func notRegular(kind fs.FileMode) error {
@@ -116,13 +203,13 @@ func notRegular(kind fs.FileMode) error {
 	return errors.New("not a regular file")
 }
 
-// openAt is openRegular of a path, with that in the error.
-func openAt(path string) (*os.File, error) {
-	opened, err := openRegular(unix.AT_FDCWD, path, 0)
+// openIndex opens the index at path for reading, whoever it belongs to.
+func openIndex(path string) (*os.File, error) {
+	fd, err := openRegular(unix.AT_FDCWD, path, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, cause(err))
 	}
-	return opened, nil
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // cause takes the path off an error: the caller names the file in its own words.

@@ -2,12 +2,12 @@ package indexer
 
 import (
 	"context"
-	"runtime"
+	"iter"
 	"sync"
 	"time"
 )
 
-// A run brings lines into a layout: several jobs are encoded at a time, and added in
+// A run brings lines into a layout: what is read and encoded at the same time is added in
 // order.
 type run struct {
 	layout   *layout
@@ -20,44 +20,25 @@ type run struct {
 	fault                 error // of what was read, as opposed to what was written
 }
 
-const (
-	// maxWaiting bounds the jobs in memory, for each processor.
-	maxWaiting = 4
-	// progressEvery is about how often somebody who looks on is told.
-	progressEvery = 100 * time.Millisecond
-)
+// progressEvery is about how often somebody who looks on is told.
+const progressEvery = 100 * time.Millisecond
 
-// all adds what read emits.
-func (r *run) all(ctx context.Context, read func(*emitter) error) error {
+// all adds what the parts emit, in their order.
+func (r *run) all(ctx context.Context, parts iter.Seq[part]) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	defer cancel()
-	workers := runtime.GOMAXPROCS(0)
-	e := &emitter{
-		ctx: ctx, free: sync.Pool{New: newJob},
-		todo: make(chan *job, workers), order: make(chan *job, maxWaiting*workers),
-	}
-	wait.Go(func() { e.all(read) })
-	for range workers {
-		wait.Go(func() { encodeAll(e.todo) })
-	}
-	for j := range e.order {
-		if err := r.add(ctx, j); err != nil {
-			return err
+	for e := range emitAll(ctx, &wait, parts) {
+		for j := range e.jobs {
+			if err := r.add(ctx, j); err != nil {
+				return err
+			}
+			e.free.Put(j)
 		}
-		e.free.Put(j)
 	}
 	r.show()
 	return ctx.Err()
-}
-
-// encodeAll encodes jobs until there are no more.
-func encodeAll(todo <-chan *job) {
-	for j := range todo {
-		j.encode()
-		j.done <- struct{}{}
-	}
 }
 
 // add waits for the job, and adds what it became.

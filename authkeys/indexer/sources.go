@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // sources are the files to read, in order of the users; those of one user are in the
@@ -35,26 +37,38 @@ type listener struct {
 	warn func(file string, why error)           // a user's file with an odd name
 }
 
-// openSources finds out which files there are.
-func openSources(all []Source, o owners, to listener) (*sources, error) {
+// openSources opens the folders.
+func openSources(all []Source, o owners) (*sources, error) {
 	s := &sources{all: all, owners: o, folders: make([]*os.Root, len(all)), listed: make([]*os.File, len(all))}
 	for i, source := range all {
-		if err := s.add(i, source, to); err != nil {
+		if source.User != "" {
+			continue
+		}
+		if err := s.openFolder(i, source.Path); err != nil {
 			s.close()
-			return nil, err
+			return nil, fmt.Errorf("open folder %s: %w", source, cause(err))
 		}
 	}
-	slices.SortStableFunc(s.files, func(a, b file) int { return cmp.Compare(a.user, b.user) })
 	return s, nil
+}
+
+// find finds out which files there are.
+func (s *sources) find(to listener) error {
+	for i, source := range s.all {
+		if err := s.add(i, source, to); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(s.files, func(a, b file) int {
+		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.source, b.source))
+	})
+	return nil
 }
 
 func (s *sources) add(i int, source Source, to listener) error {
 	if source.User != "" {
 		s.files = append(s.files, file{user: source.User, source: i})
 		return checkName(source.User)
-	}
-	if err := s.openFolder(i, source.Path); err != nil {
-		return fmt.Errorf("open folder %s: %w", source, cause(err))
 	}
 	if err := s.list(i, to); err != nil {
 		return fmt.Errorf("read folder %s: %w", source, cause(err))
@@ -68,14 +82,29 @@ func (s *sources) openFolder(i int, path string) (err error) {
 	if s.folders[i], err = os.OpenRoot(path); err != nil {
 		return err
 	}
-	if s.listed[i], err = s.folders[i].Open("."); err != nil {
+	if s.listed[i], err = openListing(s.folders[i]); err != nil {
 		return err
 	}
-	info, err := s.listed[i].Stat()
+	stat, err := look(int(s.listed[i].Fd()))
 	if err != nil {
 		return err
 	}
-	return s.owners.unsafe(info, "")
+	return s.owners.unsafe(&stat, "")
+}
+
+// openListing opens a folder once more to be listed: a file that an os.Root has opened looks at
+// each name that it lists, which is as much again as opening it later.
+func openListing(folder *os.Root) (*os.File, error) {
+	there, err := folder.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer there.Close()
+	fd, err := openAt(int(there.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), folder.Name()), nil
 }
 
 func (s *sources) close() {
@@ -184,9 +213,21 @@ func (s *sources) contain(dir *os.Root) (path string, found bool) {
 	return "", false
 }
 
-// read emits the lines of all files.
-func (s *sources) read(e *emitter) error {
-	for _, f := range s.files {
+// filesOfPart are few enough that what waits for others is little, and many enough that they
+// are worth the trouble.
+const filesOfPart = 64
+
+// parts emit the lines of all files.
+func (s *sources) parts(yield func(part) bool) {
+	for files := range slices.Chunk(s.files, filesOfPart) {
+		if !yield(func(e *emitter) error { return s.read(e, files) }) {
+			return
+		}
+	}
+}
+
+func (s *sources) read(e *emitter, files []file) error {
+	for _, f := range files {
 		if err := s.readFile(e, f); err != nil {
 			return err
 		}
@@ -201,18 +242,36 @@ func (s *sources) readFile(e *emitter, f file) error {
 	}
 	opened, err := s.open(f)
 	if err != nil && s.isUsersFault(f, err) {
-		return e.leaveOut(path, cause(err))
+		e.leaveOut(path, 0, cause(err))
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, cause(err))
 	}
-	defer opened.Close()
-	return e.lines(opened, f.user, path)
+	defer opened.close()
+	return s.readLines(e, f, opened, path)
 }
 
-// isUsersFault tells whether an error is one for which sshd would let in nobody but the
-// others: the user whose file it is must not be able to keep the index from being built.
-// Where the file was named, that it cannot be opened is a mistake of who named it.
+func (s *sources) readLines(e *emitter, f file, in *input, path string) error {
+	next, err := e.lines(in, f.user, path)
+	switch {
+	case err == nil:
+		return nil
+	case e.ctx.Err() != nil:
+		return e.ctx.Err()
+	case !s.isUsersFault(f, err):
+		return fmt.Errorf("read %s: %w", path, cause(err))
+	case next > 1:
+		e.leaveOut(path, next, fmt.Errorf("it and all lines after it cannot be read: %w", cause(err)))
+	default:
+		e.leaveOut(path, 0, cause(err))
+	}
+	return nil
+}
+
+// isUsersFault tells whether an error is about one user's file: who that is must not be able
+// to keep the index from being built. Where the file was named, that it cannot be read is a
+// mistake of who named it.
 func (s *sources) isUsersFault(f file, err error) bool {
 	if _, ok := errors.AsType[unsafe](err); ok {
 		return true
@@ -221,8 +280,9 @@ func (s *sources) isUsersFault(f file, err error) bool {
 		return false
 	}
 	errno, ok := errors.AsType[syscall.Errno](err)
-	return !ok || slices.Contains(usersFaults, errno)
+	return !ok || !slices.Contains(ownFaults, errno)
 }
 
-// usersFaults are errors of open(2) that are about the file; others are about the machine.
-var usersFaults = []syscall.Errno{syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ELOOP, syscall.ENOTDIR, syscall.ENXIO}
+// ownFaults are errors of open(2) and read(2) that are about whoever calls; all others may be
+// brought about by whose file it is, and whose disk.
+var ownFaults = []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM}

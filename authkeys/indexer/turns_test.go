@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
@@ -28,9 +30,10 @@ func TestLaterBuildPublishesLater(t *testing.T) {
 		writeFile(t, in, line("", 2, "")) // the slow build has read it
 		began := waits
 		waits = nil
+		once := sync.OnceFunc(func() { close(began) })
 		go func() {
 			_, err := indexer.Build(context.Background(), indexer.Options{
-				Sources: source, Out: out, Waiting: func() { close(began) },
+				Sources: source, Out: out, Waiting: func(indexer.Wait) error { once(); return nil },
 			})
 			later <- err
 		}()
@@ -62,6 +65,8 @@ func lockedBy(t *testing.T, path string) (unlock func()) {
 		t.Fatal(err)
 	}
 	mustNot(t, unix.Flock(int(file.Fd()), unix.LOCK_EX))
+	_, err = file.WriteString("4711\n")
+	mustNot(t, err)
 	return func() { file.Close() }
 }
 
@@ -71,11 +76,36 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	defer lockedBy(t, out)()
 	ctx, cancel := context.WithCancel(context.Background())
 	_, err := indexer.Build(ctx, indexer.Options{
-		Sources: []indexer.Source{{User: "git", Path: in}}, Out: out, Waiting: cancel,
-		Begin: func() error { t.Error("begun"); return nil },
+		Sources: []indexer.Source{{User: "git", Path: in}}, Out: out,
+		Waiting: func(indexer.Wait) error { cancel(); return nil },
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestWaitingEndsAsTheCallerSays, who is told whom it is for, and how long it has been.
+func TestWaitingEndsAsTheCallerSays(t *testing.T) {
+	dir, out := newFolder(t), filepath.Join(newFolder(t), "users.index")
+	in := writeFile(t, filepath.Join(dir, "git"), line("", 1, ""))
+	defer lockedBy(t, out)()
+	enough := errors.New("enough")
+	var last indexer.Wait
+	_, err := indexer.Build(context.Background(), indexer.Options{
+		Sources: []indexer.Source{{User: "git", Path: in}}, Out: out,
+		Waiting: func(w indexer.Wait) error {
+			if w.For <= last.For {
+				t.Errorf("%v after %v", w.For, last.For)
+			}
+			if last, w = w, last; w.For > 0 {
+				return enough
+			}
+			return nil
+		},
+	})
+	want := indexer.Wait{For: last.For, Lock: filepath.Join(filepath.Dir(out), ".users.index.lock"), PID: 4711}
+	if diff := cmp.Diff(want, last); !errors.Is(err, enough) || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
 	}
 }
 
@@ -86,7 +116,7 @@ func TestDeadBuildersLockIsFree(t *testing.T) {
 	lockedBy(t, out)()
 	o := indexer.Options{
 		Sources: []indexer.Source{{User: "git", Path: in}}, Out: out,
-		Waiting: func() { t.Error("it waits") },
+		Waiting: func(indexer.Wait) error { t.Error("it waits"); return nil },
 	}
 	if _, err := indexer.Build(context.Background(), o); err != nil {
 		t.Fatal(err)
@@ -105,4 +135,15 @@ func TestLockIsNoLink(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	wantNames(t, filepath.Dir(out), ".users.index.lock")
+}
+
+// TestKilledBuildsFileGoes, even if the next build does not come to write.
+func TestKilledBuildsFileGoes(t *testing.T) {
+	out := filepath.Join(newFolder(t), "users.index")
+	const neverAProcess = "2147483647"
+	writeFile(t, filepath.Join(filepath.Dir(out), ".latchkey-tmp-"+neverAProcess+"-X-1"), "half")
+	if _, _, err := build(t, out, indexer.Source{User: "git", Path: "/nonexistent"}); err == nil {
+		t.Error("built of nothing")
+	}
+	wantNames(t, filepath.Dir(out))
 }

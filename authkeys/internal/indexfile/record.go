@@ -67,7 +67,7 @@ type head struct{ user, line, keyAt, key int }
 func parseHead(b []byte) (head, error) {
 	h := head{user: int(b[1])}
 	line, keyAt, key := uint32At(b[4:]), uint32At(b[8:]), uint32At(b[12:])
-	if b[0]&^flagsKnown != 0 || b[2] != 0 || b[3] != 0 || h.user == 0 || line > MaxLine || key > MaxLine {
+	if b[0]&^flagsKnown != 0 || b[2] != 0 || b[3] != 0 || h.user == 0 || line > MaxLine || keyAt > MaxLine || key > MaxLine {
 		return head{}, faultRecord
 	}
 	h.line, h.keyAt, h.key = int(line), int(keyAt), int(key)

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
 	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 )
 
 // keysBuild is what build was told.
@@ -24,6 +27,7 @@ type keysBuild struct {
 	strict, quiet bool
 	allowEmpty    bool
 	anyMode       bool
+	wait          time.Duration // for another build; negative: as long as it takes
 }
 
 func (t *tool) keysBuildCommand() *cobra.Command {
@@ -41,15 +45,25 @@ cannot be read, is left out and named; the index is built without it, and the ex
 
 The index is replaced at once: a logon sees all of the old one or all of the new. If
 anything goes wrong, on an interruption, and where no source has a key at all, the old one
-stays. Builds of one index wait for each other.`,
+stays. Builds of one index wait for each other, and then read the files; standard input has
+been read to its end before.`,
 		Example: "  latchkey keys build /etc/ssh/users\n  latchkey keys build git=/srv/git/keys ada=ada.pub --strict\n  print-keys | latchkey keys build git=- --out /var/lib/latchkey/keys/git.index",
 		Args:    takes(cobra.MinimumNArgs(1)),
-		RunE:    func(cmd *cobra.Command, args []string) error { return t.keysBuild(cmd.Context(), args, b) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch given := cmd.Flags().Changed("wait"); {
+			case given && b.wait < 0:
+				return cli.UsageError{Err: fmt.Errorf("--wait %v: want a time that passes, such as 4m", b.wait)}
+			case !given:
+				b.wait = -1
+			}
+			return t.keysBuild(cmd.Context(), args, b)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&b.out, "out", "", "the index, a `file` (default: "+index.Users+", below the root)")
 	flags.BoolVar(&b.strict, "strict", false, "a line or a file that would be skipped or left out is an error, and nothing is changed")
-	flags.BoolVar(&b.quiet, "quiet", false, "say nothing when all is well")
+	flags.BoolVar(&b.quiet, "quiet", false, "say nothing when all is well, but for a long wait")
+	flags.DurationVar(&b.wait, "wait", 0, "wait no longer than this `time` for another build of the same index, such as 4m (default: as long as it takes)")
 	flags.BoolVar(&b.allowEmpty, "allow-empty", false, "build an index without any line too: the last key was taken away")
 	flags.BoolVar(&b.anyMode, "no-strict-modes", false, "take files and folders whoever may write to them, as sshd does with \"StrictModes no\"")
 	return cmd
@@ -73,18 +87,17 @@ func (t *tool) keysBuild(ctx context.Context, args []string, b keysBuild) error 
 	if err != nil {
 		return err
 	}
-	remove := func() {}
-	defer func() { remove() }()
+	remove, err := t.spoolStdin(ctx, sources)
+	defer remove()
+	if err != nil {
+		return whyNotBuilt(ctx, err, out)
+	}
 	report := &buildReport{}
+	defer debug.SetGCPercent(debug.SetGCPercent(50)) // a million files: 1/4 less memory
 	progress, done := t.buildProgress(b.quiet)
 	summary, err := indexer.Build(ctx, indexer.Options{
 		Sources: sources, Out: out, Strict: b.strict, AllowEmpty: b.allowEmpty, AnyMode: b.anyMode, UID: t.uid(),
-		Waiting: t.waitingFor(out),
-		Begin: func() (err error) {
-			remove, err = t.spoolStdin(ctx, sources)
-			return err
-		},
-		Progress: progress, Skipped: report.skipped.add, LeftOut: report.left.add, Warned: report.warn,
+		Waiting: t.waitingFor(out, b.wait), Progress: progress, Skipped: report.skipped.add, LeftOut: report.left.add, Warned: report.warn,
 	})
 	done()
 	if !t.json || err != nil {
@@ -128,16 +141,19 @@ func (t *tool) outOf(out string) (string, error) {
 	if out != "" {
 		return out, nil
 	}
-	dir := t.below(index.Dir)
-	if err := makeFolder(filepath.Dir(dir), 0o711); err != nil {
+	if err := t.makeFolder(filepath.Dir(index.Dir), 0o711); err != nil {
 		return "", err
 	}
-	return t.below(index.Users), makeFolder(dir, 0o755)
+	return t.below(index.Users), t.makeFolder(index.Dir, 0o755)
 }
 
-// makeFolder makes a folder unless it is there.
-func makeFolder(path string, mode fs.FileMode) error {
-	err := os.Mkdir(path, mode)
+// makeFolder makes a folder of the instance unless it is there, by no link out of it.
+func (t *tool) makeFolder(name string, mode fs.FileMode) error {
+	_, err := tree.Stat(t.instance.Root, name)
+	if link, out := errors.AsType[*tree.LinkError](err); out {
+		return link
+	}
+	err = os.Mkdir(t.below(name), mode)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -170,6 +186,6 @@ func (t *tool) printIndex(b built, quiet bool) error {
 	if quiet {
 		return nil
 	}
-	_, err := fmt.Fprintf(t.stdout, "%s: %d users, %d lines, %d bytes\n", cli.Plain(b.Index), b.Users, b.Lines, b.Bytes)
+	_, err := fmt.Fprintf(t.stdout, "%s: %s\n", cli.Plain(b.Index), sizes(b.Summary))
 	return err
 }

@@ -109,14 +109,19 @@ func copyTo(ctx context.Context, name string, from io.Reader) error {
 	if err != nil {
 		return err
 	}
-	copied := make(chan error, 1)
-	go func() {
+	return awaited(ctx, func() error {
 		_, err := io.Copy(file, from)
 		_ = file.Close()
-		copied <- err
-	}()
+		return err
+	})
+}
+
+// awaited is what f returns, unless ctx ends first: then f is left to itself.
+func awaited(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
 	select {
-	case err := <-copied:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
