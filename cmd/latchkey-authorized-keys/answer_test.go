@@ -54,14 +54,37 @@ func TestOnlyTheLinesOfTheOfferedKeyArePrinted(t *testing.T) {
 
 func TestAnIndexThatIsNotThereIsAnEmptyOne(t *testing.T) {
 	r, key := newRig(t), newPublicKey(t)
-	r.want(t, "", exitDone, key.question("git")...)
-	r.want(t, "", exitDone, "git")
 	r.write("users.index", indexer.User{Name: "git", Lines: []string{key.line}})
 	r.want(t, key.line+"\n", exitDone, key.question("git")...)
-	r.indexes = []string{r.path("no/such/folder/x.index"), r.path("users.index")}
+	r.indexes = [2]string{r.path("no/such/folder/x.index"), r.path("users.index")}
+	r.want(t, key.line+"\n", exitDone, key.question("git")...)
+	if err := os.Rename(r.path("users.index"), r.path("bound.index")); err != nil {
+		t.Fatal(err)
+	}
+	r.indexes = [2]string{r.path("bound.index"), r.path("users.index")}
 	r.want(t, key.line+"\n", exitDone, key.question("git")...)
 	if messages := r.messages(); messages != nil {
 		t.Errorf("the journal has %q", messages)
+	}
+}
+
+// TestThatThereIsNoIndexAtAllIsSaid: nobody can have meant that, as an index that was
+// removed is not missed otherwise. The administrator's own command is asked all the same.
+func TestThatThereIsNoIndexAtAllIsSaid(t *testing.T) {
+	r, key := newRig(t), newPublicKey(t)
+	for _, test := range []struct {
+		printed string
+		words   []string
+	}{
+		{"", key.question("git")},
+		{"", []string{"git"}},
+		{"its line\n", append(key.question("git"), "--", r.file("bin/command", "#!/bin/sh\necho its line\n", 0o755))},
+	} {
+		r.want(t, test.printed, exitDone, test.words...)
+		want := []string{"4 there is no key index, neither " + r.path("bound.index") + " nor " + r.path("users.index") + ": none lets a key in"}
+		if diff := cmp.Diff(want, r.messages()); diff != "" {
+			t.Errorf("the journal (-want +got):\n%s", diff)
+		}
 	}
 }
 

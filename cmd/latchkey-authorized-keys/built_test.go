@@ -6,11 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
@@ -92,7 +95,7 @@ func TestAsNobodyAnIndexThatOthersCanChangeIsRefused(t *testing.T) {
 	}{
 		{"as it should be", "", exitDone, ""},
 		{"not there", "rm users.index", exitDone, ""},
-		{"folder not there", "rm *.index; rmdir ../keys", exitDone, ""},
+		{"folder not there", "rm *.index; rmdir ../keys", exitDone, "4 there is no key index, neither "},
 		{"somebody else's", "chown nobody users.index", exitRefused, "users.index: belongs to uid 65534, not to uid 0"},
 		{"written by all", "chmod 666 users.index", exitRefused, "users.index: can be written by others: its mode is 0666"},
 		{"written by its group", "chmod 664 users.index", exitRefused, "users.index: can be written by others: its mode is 0664"},
@@ -114,7 +117,7 @@ func TestAsNobodyAnIndexThatOthersCanChangeIsRefused(t *testing.T) {
 	} {
 		t.Run(test.why, func(t *testing.T) {
 			m.furnish(key)
-			m.Run(t, "sh", "-ec", "cd "+index.Dir+"\n"+test.script)
+			m.Run(t, "sh", "-ec", "umask 022; cd "+index.Dir+"\n"+test.script)
 			printed, status := m.outcome(key.question("git")...)
 			if status != test.status || (status != exitDone && printed != "") {
 				t.Errorf("prints %q, exit status %d, want %d", printed, status, test.status)
@@ -292,23 +295,66 @@ func TestDescriptorsThatAreClosedDoNotMatter(t *testing.T) {
 }
 
 // TestACommandOnADiskThatDoesNotAnswerIsGivenUp takes five seconds too, and lets in who has a line of
-// ours. It hangs in execve(2), in a process that still has our memory.
+// ours. It hangs in execve(2), in a process that still has our memory, and whose start keeps one of
+// Go's processors meanwhile: so on a machine that has no other.
 func TestACommandOnADiskThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	m, key := install(t), newPublicKey(t)
 	m.write("users.index", indexer.User{Name: "git", Lines: []string{"restrict " + key.line}})
 	m.WriteFile("/usr/local/sbin/hangs", "#!/bin/sh\necho its line\n", 0o755)
-	holdExec(t, m.Path("/usr/local/sbin/hangs"))
+	hold(t, m.Path("/usr/local/sbin/hangs"), unix.FAN_OPEN_EXEC_PERM)
 	reader, writer := fullPipe(t)
 	defer reader.Close()
 	defer writer.Close()
 	cmd := m.command(append(key.question("git"), "--", "/usr/local/sbin/hangs")...)
 	cmd.Stderr = writer
 	began := time.Now()
-	out, err := cmd.Output()
-	if took := time.Since(began); err != nil || string(out) != "restrict "+key.line+"\n" || took < 5*time.Second || took > 9*time.Second {
+	out, err := onOneProcessor(t, cmd)
+	if took := time.Since(began); err != nil || out != "restrict "+key.line+"\n" || took < 5*time.Second || took > 9*time.Second {
 		t.Errorf("prints %q, %v after %v", out, err, took)
 	}
 	if messages := fmt.Sprint(m.messages()); !strings.Contains(messages, "4 AuthorizedKeysCommand /usr/local/sbin/hangs does not count: no progress in 5000 ms") {
 		t.Errorf("the journal has %s", messages)
 	}
+}
+
+// TestAnIndexOnADiskThatDoesNotAnswerIsGivenUp takes another five, with a single processor too.
+func TestAnIndexOnADiskThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	m, key := install(t), newPublicKey(t)
+	m.furnish(key)
+	hold(t, m.Path(index.Users), unix.FAN_ACCESS_PERM)
+	began := time.Now()
+	cmd := m.command(key.question("git")...)
+	out, _ := onOneProcessor(t, cmd)
+	if took := time.Since(began); cmd.ProcessState.ExitCode() != exitRefused || out != "" || took < 5*time.Second || took > 9*time.Second {
+		t.Errorf("prints %q, exit status %d after %v", out, cmd.ProcessState.ExitCode(), took)
+	}
+	if messages := fmt.Sprint(m.messages()); !strings.Contains(messages, "3 no progress in 5000 ms") {
+		t.Errorf("the journal has %s", messages)
+	}
+}
+
+// onOneProcessor runs a command as on a machine with one processor, and returns what it prints. One
+// that has not ended in ten seconds is killed.
+func onOneProcessor(t *testing.T, cmd *exec.Cmd) (printed string, err error) {
+	t.Helper()
+	var out strings.Builder
+	cmd.Stdout = &out
+	started := make(chan error)
+	go func() { // on a thread that ends with it: the child has its processor from there
+		runtime.LockOSThread()
+		var before, first unix.CPUSet
+		err := unix.SchedGetaffinity(0, &before)
+		for cpu := 0; first.Count() == 0; cpu++ {
+			if before.IsSet(cpu) {
+				first.Set(cpu)
+			}
+		}
+		started <- errors.Join(err, unix.SchedSetaffinity(0, &first), cmd.Start())
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
+	err = cmd.Wait()
+	return out.String(), err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -55,6 +56,9 @@ func start(words []string, stderr int) (*child, error) {
 		return nil, err
 	}
 	defer func() { _ = syscall.Close(output) }()
+	// Until the program has begun, which a disk may keep it from, the thread that starts it
+	// has one of Go's processors: the watchdog needs another.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	pid, err := syscall.ForkExec(words[0], words, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   syscall.Environ(),

@@ -27,9 +27,9 @@ const (
 
 // A helper is all that an answer depends on but the question.
 type helper struct {
-	indexes []string // one that is not there is an empty one
-	owner   int      // of the indexes and of the administrator's program
-	top     string   // up to where their folders are looked at
+	indexes [2]string // one that is not there is an empty one
+	owner   int       // of the indexes and of the administrator's program
+	top     string    // up to where their folders are looked at
 
 	stdout, stderr  int
 	journal, syslog string // the sockets that the log goes to; syslog if there is no journal
@@ -43,7 +43,7 @@ type helper struct {
 
 func main() {
 	h := helper{
-		indexes: []string{index.Bound, index.Users}, owner: 0, top: "/",
+		indexes: [2]string{index.Bound, index.Users}, owner: 0, top: "/",
 		stdout: 1, stderr: 2, journal: "/run/systemd/journal/socket", syslog: "/dev/log",
 		patience: 5000, most: 16 << 20,
 	}
@@ -164,6 +164,9 @@ func (h *helper) open(q question) ([]*index.Index, error) {
 			return nil, err
 		}
 		opened = append(opened, x)
+	}
+	if len(opened) == 0 {
+		h.log(warning, "there is no key index, neither "+h.indexes[0]+" nor "+h.indexes[1]+": none lets a key in")
 	}
 	return opened, nil
 }

@@ -36,7 +36,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &rig{t: t, dir: dir}
 	r.helper = helper{
-		indexes: []string{r.path("bound.index"), r.path("users.index")}, owner: os.Getuid(), top: r.dir,
+		indexes: [2]string{r.path("bound.index"), r.path("users.index")}, owner: os.Getuid(), top: r.dir,
 		journal: r.path("journal"), syslog: r.path("syslog"),
 		patience: 10_000, most: 16 << 20,
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,9 +92,10 @@ func TestTimeIsUpThoughThereIsMoreToRead(t *testing.T) {
 // TestADiskThatDoesNotAnswerForACommandIsNotOurFailure: our lines are out by then.
 // The kernel asks this test whether the command may be run, and waits.
 func TestADiskThatDoesNotAnswerForACommandIsNotOurFailure(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would wait for the thread that waits for the program
 	c := newChained(t)
 	command := c.script("echo its line")
-	letRun := holdExec(t, command)
+	letRun := hold(t, command, unix.FAN_OPEN_EXEC_PERM)
 	out, err := os.Create(c.path("stdout"))
 	if err != nil {
 		t.Fatal(err)
@@ -120,9 +122,9 @@ func TestADiskThatDoesNotAnswerForACommandIsNotOurFailure(t *testing.T) {
 	}
 }
 
-// holdExec keeps a program from being executed until letRun is called or the test has ended
+// hold keeps what is done to a file from being done until letRun is called or the test has ended
 // (fanotify(7)).
-func holdExec(t *testing.T, path string) (letRun func()) {
+func hold(t *testing.T, path string, what uint64) (letRun func()) {
 	t.Helper()
 	testmachine.RequireRoot(t)
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, 0)
@@ -130,7 +132,7 @@ func holdExec(t *testing.T, path string) (letRun func()) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	if err := unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, path); err != nil {
+	if err := unix.FanotifyMark(fd, unix.FAN_MARK_ADD, what, unix.AT_FDCWD, path); err != nil {
 		t.Fatal(err)
 	}
 	return func() {

@@ -167,9 +167,10 @@ func TestAnIndexThatIsNoneRefusesAll(t *testing.T) {
 	t.Run("missing is empty", func(t *testing.T) {
 		r.shell("rm " + usersIndex)
 		r.want(t, true, r.key.Signer)
+		r.journal.want(t, "")
 		r.shell("rm -r " + index.Dir)
 		r.want(t, false, r.key.Signer)
-		r.journal.want(t, "")
+		r.journal.want(t, "there is no key index")
 	})
 }
 
