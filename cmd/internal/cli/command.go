@@ -42,7 +42,23 @@ func Prepare(cmd *cobra.Command) *cobra.Command {
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.Version = version.String()
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{Err: err} })
+	prepareCompletion(cmd)
 	return NoArgs(cmd)
+}
+
+// prepareCompletion has cobra's own command, where there is one, complain as all others do. A
+// group without a function of its own takes whatever is given to it, and prints its help.
+func prepareCompletion(cmd *cobra.Command) {
+	cmd.InitDefaultCompletionCmd()
+	for _, group := range cmd.Commands() {
+		if group.Name() != "completion" {
+			continue
+		}
+		NoArgs(group).RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range group.Commands() {
+			NoArgs(shell)
+		}
+	}
 }
 
 // NoArgs makes a command take no arguments, and complain of any as wrong usage.

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,8 +73,8 @@ func (t *tool) printPlan(p planned) error {
 		for i, step := range p.Steps {
 			fmt.Fprintf(t.stdout, "%3d. %-15s %s\n", i+1, step.Verb, step.What)
 		}
-		if p.Blocked != nil {
-			fmt.Fprintf(t.stdout, "%s: %s\n  -> %s\n", t.paint(red, p.Blocked.ID), p.Blocked.Detail, p.Blocked.Remedy)
+		if c := cmp.Or(p.Blocked, p.Kept); c != nil {
+			fmt.Fprintf(t.stdout, "%s: %s\n  -> %s\n", t.paint(red, c.ID), c.Detail, c.Remedy)
 		}
 		for _, file := range p.Files {
 			fmt.Fprintf(t.stdout, "\n%s", t.paintDiff(file.Diff))
@@ -208,6 +209,9 @@ that one logon. Exit status 2 means that there are findings.`,
 }
 
 func (t *tool) doctor(ctx context.Context) error {
+	if t.keepsNoBinding(ctx) {
+		return t.finishChecks([]agent.Check{{Name: "binding", Result: agent.Pass, Detail: noBinding}})
+	}
 	a, seen, err := t.ask(ctx)
 	if err != nil {
 		return err

@@ -3,34 +3,43 @@ package operator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-ssh/latchkey/agent"
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/authkeys/indexer"
+	"github.com/latchkey-ssh/latchkey/cmd/internal/cli"
 	"github.com/latchkey-ssh/latchkey/internal/account"
 )
 
 func (t *tool) keysCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var users []string
+	cmd := &cobra.Command{
 		Use: "check [FILE]", Short: "Check every byte of a key index, and what sshd needs to use it",
 		Long: `check reads the whole index, and tells what latchkey-authorized-keys would refuse: owner
 and mode of the index and of every folder above it. Without FILE it checks both indexes that
-latchkey-authorized-keys looks in, as far as they are there, that program itself, and with
-sshd -T that sshd asks it for the users of users.index, the first eight of them. It changes
-nothing. Exit status 2 means that there are findings.`,
+latchkey-authorized-keys looks in, as far as they are there, that program itself, and that
+sshd asks it for the users of users.index: for the first eight of them, or for those named by
+--user, the words that sshd -T shows are run as sshd would, but for a command after --, and
+have to get a line of the user's. It changes nothing. Exit status 2 means that there are findings.`,
 		Example: "  latchkey keys check\n  latchkey keys check --json | jq '.checks[] | select(.result != \"pass\")'",
 		Args:    takes(cobra.MaximumNArgs(1)),
-		RunE:    func(cmd *cobra.Command, args []string) error { return t.keysCheck(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && len(users) > 0 {
+				return cli.UsageError{Err: errors.New("--user is about what sshd asks: want it without FILE")}
+			}
+			return t.keysCheck(cmd.Context(), args, users)
+		},
 	}
+	cmd.Flags().StringArrayVar(&users, "user", nil, "ask sshd about this `name`, which may be given again (default: the first of users.index)")
+	_ = cmd.RegisterFlagCompletionFunc("user", t.completeUsers)
+	return cmd
 }
 
-func (t *tool) keysCheck(ctx context.Context, named []string) error {
+func (t *tool) keysCheck(ctx context.Context, named, users []string) error {
 	var checks []agent.Check
 	err := t.inIndexes(named, func(path string) error {
 		found, err := t.checkIndex(ctx, path)
@@ -42,13 +51,26 @@ func (t *tool) keysCheck(ctx context.Context, named []string) error {
 	}
 	if len(named) == 0 {
 		checks = append(checks, t.checkHelper()...)
-		for _, check := range t.checkAsked(ctx) {
-			if !slices.Contains(checks, check) { // the program may have been found wanting already
-				checks = append(checks, check)
-			}
-		}
+		checks = append(checks, t.checkSSHD(ctx, checks, users))
+	}
+	if err := interrupted(ctx, ctx.Err(), ""); err != nil {
+		return err
 	}
 	return t.finishChecks(checks)
+}
+
+// checkSSHD asks sshd once all that comes before is in order: it would find the same.
+func (t *tool) checkSSHD(ctx context.Context, before []agent.Check, users []string) agent.Check {
+	for _, check := range before {
+		if check.Result == agent.Fail {
+			return sshdCheck(agent.Unsure, "mend that, and check again", "not asked, because %q failed", check.Name)
+		}
+	}
+	a := t.toAsk(ctx, users)
+	if a.of == 0 {
+		return sshdCheck(agent.Unsure, "", "not asked, because no index has a user")
+	}
+	return t.checkAsked(ctx, a)
 }
 
 // checkIndex fails only where the index cannot be read.
@@ -58,7 +80,7 @@ func (t *tool) checkIndex(ctx context.Context, path string) ([]agent.Check, erro
 	waiting()
 	var damaged *index.Error
 	if errors.As(err, &damaged) {
-		return []agent.Check{brokenIndex(err)}, nil
+		return []agent.Check{t.brokenIndex(path, err)}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -72,8 +94,7 @@ func (t *tool) checkIndex(ctx context.Context, path string) ([]agent.Check, erro
 			Remedy: "build it of the users' keys: latchkey keys build; or remove it",
 		}}, nil
 	}
-	detail := fmt.Sprintf("%s: %d users, %d lines, %d bytes", path, summary.Users, summary.Lines, summary.Bytes)
-	return []agent.Check{{Name: "index", Result: agent.Pass, Detail: detail}}, nil
+	return []agent.Check{{Name: "index", Result: agent.Pass, Detail: path + ": " + sizes(summary)}}, nil
 }
 
 const helperName = "latchkey-authorized-keys"

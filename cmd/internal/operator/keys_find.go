@@ -3,9 +3,9 @@ package operator
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -22,7 +22,8 @@ func (t *tool) keysFindCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "find FINGERPRINT|FILE", Short: "Find the users that a key lets in",
 		Long: `find prints the users who have a line with this key, a name a line: the key of the
-fingerprint, as ssh-keygen -l shows it, or of the public key file. It reads whole indexes.
+fingerprint, as ssh-keygen -l shows it, or of the public key file, where - is standard input.
+It reads whole indexes.
 Exit status 2 means that no line has the key.`,
 		Example: "  latchkey keys find SHA256:apuDY6EJo9Q5lSHUCcg8I/XR2YfQT2Jl4WcZeWWrH2g\n  latchkey keys find lost-laptop.pub --json | jq -r '.lines[] | [.index, .user] | @tsv'",
 		Args:    takes(cobra.ExactArgs(1)),
@@ -33,7 +34,7 @@ Exit status 2 means that no line has the key.`,
 }
 
 func (t *tool) keysFind(ctx context.Context, what string, named []string) error {
-	fingerprint, err := fingerprintOf(what)
+	fingerprint, err := t.fingerprintOf(ctx, what)
 	if err != nil {
 		return err
 	}
@@ -51,10 +52,24 @@ func (t *tool) keysFind(ctx context.Context, what string, named []string) error 
 		err = t.printUsers(lines)
 	}
 	if err == nil && len(lines) == 0 {
-		fmt.Fprintf(t.stderr, "latchkey: no line has the key %s\n", fingerprint)
+		fmt.Fprintf(t.stderr, "latchkey: no line has the key %s%s\n", fingerprint, t.orByAuthority(ctx, named))
 		err = cli.ExitError(cli.ExitChanges)
 	}
 	return interrupted(ctx, err, "")
+}
+
+// orByAuthority says, where it may be so, that a key can come in though no line has it.
+func (t *tool) orByAuthority(ctx context.Context, named []string) string {
+	some := false
+	_ = t.inIndexes(named, func(path string) error {
+		has, err := indexer.HasAuthority(ctx, path)
+		some = some || has
+		return err
+	})
+	if !some {
+		return ""
+	}
+	return "; a certificate of it may come in by a cert-authority line"
 }
 
 // printUsers prints each user once.
@@ -74,28 +89,28 @@ func (t *tool) printUsers(lines []indexed) error {
 	return err
 }
 
-const fingerprintPrefix = "SHA256:"
-
 // fingerprintOf is the fingerprint that was given, or that of the one key in a file. One that is
 // cut short would be found nowhere, and read as an answer.
-func fingerprintOf(what string) (string, error) {
-	sum, given := strings.CutPrefix(what, fingerprintPrefix)
-	if !given {
-		return fingerprintIn(what)
+func (t *tool) fingerprintOf(ctx context.Context, what string) (string, error) {
+	if !strings.HasPrefix(what, "SHA256:") {
+		return t.fingerprintIn(ctx, what)
 	}
-	if raw, err := base64.RawStdEncoding.Strict().DecodeString(sum); err != nil || len(raw) != 32 {
-		return "", cli.UsageError{Err: fmt.Errorf("%s: want %s and 43 letters, as ssh-keygen -l shows it", what, fingerprintPrefix)}
+	if _, err := indexer.ParseFingerprint(what); err != nil {
+		return "", cli.UsageError{Err: err}
 	}
 	return what, nil
 }
 
-func fingerprintIn(file string) (string, error) {
-	data, err := os.ReadFile(file)
+func (t *tool) fingerprintIn(ctx context.Context, file string) (string, error) {
+	data, err := t.keyFile(ctx, file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", cli.UsageError{Err: fmt.Errorf("%s: want a fingerprint, SHA256:…, or a public key file", file)}
+		return "", cli.UsageError{Err: fmt.Errorf("%s: no such file; want a public key file, or a fingerprint, SHA256:…", file)}
 	}
 	if err != nil {
 		return "", err
+	}
+	if file == stdinFile {
+		file = "standard input"
 	}
 	keys := authkeys.Parse(data).Keys()
 	if len(keys) != 1 {
@@ -105,6 +120,22 @@ func fingerprintIn(file string) (string, error) {
 		return "", cli.UsageError{Err: fmt.Errorf("%s: want the file of one public key; this has %d", file, len(keys))}
 	}
 	return keys[0].Fingerprint(), nil
+}
+
+// keyFile reads a file, or standard input for as long as ctx is not over.
+func (t *tool) keyFile(ctx context.Context, file string) ([]byte, error) {
+	if file != stdinFile {
+		return os.ReadFile(file)
+	}
+	var data []byte
+	err := awaited(ctx, func() (err error) {
+		data, err = io.ReadAll(t.stdin)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // notPublic says what else of a key a file holds.

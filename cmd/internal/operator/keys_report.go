@@ -67,13 +67,43 @@ func (t *tool) printSkips(what string, s skips) {
 	}
 }
 
-// waitingFor says on a terminal that another build goes on.
-func (t *tool) waitingFor(out string) func() {
-	file, ok := terminal(t.stderr)
-	if !ok {
+// sizes are what an index holds.
+func sizes(s indexer.Summary) string {
+	return counted(s.Users, "user") + ", " + counted(s.Lines, "line") + fmt.Sprintf(", %d bytes", s.Bytes)
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// sayWaiting is how long another build has to be waited for before that is said.
+const sayWaiting = 2 * time.Second
+
+// waitingFor says for whom a build waits, to whoever looks: a terminal or a log. It does so
+// once, and ends the wait after most, unless that is negative.
+func (t *tool) waitingFor(out string, most time.Duration) func(indexer.Wait) error {
+	said := false
+	return func(w indexer.Wait) error {
+		if most >= 0 && w.For >= most {
+			return fmt.Errorf("another build (%s) still goes on after %v: %s is as it was (--wait)", holder(w), most, cli.Plain(out))
+		}
+		if !said && w.For >= sayWaiting {
+			said = true
+			fmt.Fprintf(t.stderr, "latchkey: waiting for another build of %s (%s)\n", cli.Plain(out), holder(w))
+		}
 		return nil
 	}
-	return func() { fmt.Fprintf(file, "waiting for another build of %s\n", cli.Plain(out)) }
+}
+
+// holder names the other build.
+func holder(w indexer.Wait) string {
+	if w.PID == 0 {
+		return "it holds " + cli.Plain(w.Lock)
+	}
+	return fmt.Sprintf("pid %d", w.PID)
 }
 
 // buildProgress says on a terminal how far a build has come, on one line; done takes that
@@ -86,7 +116,7 @@ func (t *tool) buildProgress(quiet bool) (progress func(indexer.Progress), done 
 	began := time.Now()
 	progress = func(p indexer.Progress) {
 		rate := float64(p.Lines) / max(time.Since(began).Seconds(), 0.001)
-		fmt.Fprintf(file, "\r\x1b[K%d users, %d lines, %.0f lines/s", p.Users, p.Lines, rate)
+		fmt.Fprintf(file, "\r\x1b[K%s, %s, %.0f lines/s", counted(p.Users, "user"), counted(p.Lines, "line"), rate)
 	}
 	return progress, func() { _, _ = io.WriteString(file, "\r\x1b[K") }
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,13 +21,14 @@ import (
 
 // keyScripts runs scripts about key indexes: $ROOT is a machine of a few files, $INDEX where its
 // index is to be. In a script, "keys FILE COUNT" makes a file of as many lines with a key each,
-// "awaits PATTERN" waits until there is a file, "exitcode CODE COMMAND" runs a command that has to end so.
+// "locks INDEX [PID]" is another build of it until the script ends, "awaits PATTERN" waits until there is a file, "exitcode CODE COMMAND" runs a command that has to end so.
 func keyScripts(folder, work string) testscript.Params {
 	return testscript.Params{
 		Dir: "../../../testdata/script/" + folder, Setup: newBastion, WorkdirRoot: work,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"keys":     keysCommand,
 			"awaits":   awaitsCommand,
+			"locks":    locksCommand,
 			"exitcode": testmachine.ExitCode,
 		},
 	}
@@ -36,10 +38,12 @@ func TestKeysCommandsDoAsTheySay(t *testing.T) {
 	testscript.Run(t, keyScripts("keys", ""))
 }
 
-// TestKeysCommandsMindOwners runs those that give files to others. In these, "nobody COMMAND"
+// TestKeysCommandsMindOwners runs those that give files to others, and those that run the
+// machine's own latchkey-authorized-keys, as which others have a stand-in. In these, "nobody COMMAND"
 // runs a command without any rights.
 func TestKeysCommandsMindOwners(t *testing.T) {
 	testmachine.RequireRoot(t)
+	helper := buildHelper(t)
 	work := t.TempDir()
 	if err := os.Chmod(filepath.Dir(work), 0o755); err != nil { // nobody has to get there
 		t.Fatal(err)
@@ -49,9 +53,24 @@ func TestKeysCommandsMindOwners(t *testing.T) {
 		if err := newBastion(env); err != nil {
 			return err
 		}
+		if err := copyProgram(helper, filepath.Join(env.Getenv("ROOT"), "usr/sbin", helperName)); err != nil {
+			return err
+		}
 		return addNobody(env)
 	}
 	testscript.Run(t, params)
+}
+
+// buildHelper builds the program that sshd asks, to be run in a root folder without any library.
+func buildHelper(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), helperName)
+	cmd := exec.Command("go", "build", "-o", program, "../../"+helperName)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", helperName, err, out)
+	}
+	return program
 }
 
 func newBastion(env *testscript.Env) error {
@@ -135,6 +154,19 @@ func keysCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
 	ts.Check(os.WriteFile(file, []byte(text.String()), 0o644))
+}
+
+func locksCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: locks INDEX [PID]")
+	}
+	dir, name := filepath.Split(ts.MkAbs(args[0]))
+	lock, err := os.Create(filepath.Join(dir, "."+name+".lock"))
+	ts.Check(err)
+	ts.Defer(func() { lock.Close() })
+	_, err = lock.WriteString(strings.Join(args[1:], ""))
+	ts.Check(err)
+	ts.Check(syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
 }
 
 func awaitsCommand(ts *testscript.TestScript, neg bool, args []string) {

@@ -25,22 +25,71 @@ const (
 func (t *tool) refusals(path string) []agent.Check {
 	found, err := t.untrusted(path, forIndex)
 	if err != nil {
-		return []agent.Check{brokenIndex(err)}
+		return []agent.Check{t.brokenIndex(path, err)}
 	}
 	if len(found) > 0 {
 		return found
 	}
 	x, err := index.Open(path, 0, t.top(path))
 	if err != nil {
-		return []agent.Check{brokenIndex(err)}
+		return []agent.Check{t.brokenIndex(path, err)}
 	}
 	_ = x.Close()
 	return nil
 }
 
-func brokenIndex(err error) agent.Check {
-	return agent.Check{Name: "index", Result: agent.Fail, Detail: err.Error(), Remedy: "build it again: latchkey keys build"}
+func (t *tool) brokenIndex(path string, err error) agent.Check {
+	return agent.Check{Name: "index", Result: agent.Fail, Detail: err.Error(), Remedy: t.cureOf(path, forIndex).anew}
 }
+
+// A cure is how an index or a program becomes one that can be trusted again. To take the rights
+// of others alone would have what they wrote trusted.
+type cure struct {
+	anew  string // how it is made anew
+	stays bool   // it has to be where it is
+}
+
+func (t *tool) cureOf(path string, others uint32) cure {
+	switch {
+	case others == forProgram:
+		return cure{"install it again, from the package or by make install", true}
+	case path == t.below(index.Bound):
+		return cure{"have it written again: latchkey apply", true}
+	}
+	return cure{"build it again: latchkey keys build", path == t.below(index.Users)}
+}
+
+// ofOwner does not tell anybody to take somebody's home.
+func (c cure) ofOwner(path string, folder bool) string {
+	switch {
+	case !folder:
+		return "who owns it may have changed it: " + c.anew
+	case c.stays:
+		return "chown root:root " + path + "; who owned it may have changed what is in it: " + c.anew
+	}
+	return elsewhere
+}
+
+// ofMode does not tell anybody to close /tmp.
+func (c cure) ofMode(path string, mode uint32) string {
+	switch {
+	case mode&unix.S_ISVTX != 0:
+		return elsewhere
+	case mode&unix.S_IFMT == unix.S_IFDIR:
+		return "chmod go-w " + path + "; others may have changed what is in it: " + c.anew
+	}
+	return "others may have changed it: " + c.anew
+}
+
+// ofAccess does not tell anybody to open root's home.
+func (c cure) ofAccess(path string, others uint32, folder bool) string {
+	if folder && !c.stays {
+		return "keep it in a folder that others can get at, such as " + index.Dir
+	}
+	return fmt.Sprintf("chmod o+%s %s", letters(others), path)
+}
+
+const elsewhere = "keep it in a folder that is root's, such as " + index.Dir
 
 // untrusted tells what is wrong with owner and mode of the file at path, once links are
 // followed, and of each folder above it. Others need these bits of the file.
@@ -52,12 +101,12 @@ func (t *tool) untrusted(path string, others uint32) ([]agent.Check, error) {
 	if found := t.linked(path, at, others); found != nil {
 		return found, nil
 	}
-	top := t.top(path)
-	found, err := untrustedOne(at, others)
+	top, c := t.top(path), t.cureOf(path, others)
+	found, err := untrustedOne(at, others, c)
 	for err == nil && at != top && at != "/" {
 		at = filepath.Dir(at)
 		var more []agent.Check
-		more, err = untrustedOne(at, 0o001)
+		more, err = untrustedOne(at, 0o001, c)
 		found = append(found, more...)
 	}
 	return found, err
@@ -72,7 +121,7 @@ func (t *tool) linked(path, at string, others uint32) []agent.Check {
 	}
 	return []agent.Check{{
 		Name: "kind", Result: agent.Fail, Detail: path + " is a symbolic link, to " + at,
-		Remedy: "remove the link, and build the index in its place: latchkey keys build",
+		Remedy: "remove the link, and in its place " + t.cureOf(path, others).anew,
 	}}
 }
 
@@ -98,7 +147,8 @@ func physical(path string) (string, error) {
 // writable are the bits by which somebody else than the owner may write.
 const writable = 0o022
 
-func untrustedOne(path string, others uint32) (found []agent.Check, err error) {
+// untrustedOne tells what is wrong with a file or folder; c is the cure of what it is about.
+func untrustedOne(path string, others uint32, c cure) (found []agent.Check, err error) {
 	var stat unix.Stat_t
 	if err := unix.Lstat(path, &stat); err != nil {
 		return nil, &fs.PathError{Op: "look at", Path: path, Err: err}
@@ -113,32 +163,15 @@ func untrustedOne(path string, others uint32) (found []agent.Check, err error) {
 		return found, nil
 	}
 	if stat.Uid != 0 {
-		fail("owner", ownerRemedy(path, folder), "belongs to uid %d, not to root", stat.Uid)
+		fail("owner", c.ofOwner(path, folder), "belongs to uid %d, not to root", stat.Uid)
 	}
 	if stat.Mode&writable != 0 {
-		fail("mode", modeRemedy(path, stat.Mode), "can be written to by others than root (mode %04o)", stat.Mode&0o7777)
+		fail("mode", c.ofMode(path, stat.Mode), "can be written to by others than root (mode %04o)", stat.Mode&0o7777)
 	}
 	if stat.Mode&others != others {
-		fail("mode", fmt.Sprintf("chmod o+%s %s", letters(others), path), "cannot be used by %s (mode %04o)", agent.HelperUser, stat.Mode&0o7777)
+		fail("mode", c.ofAccess(path, others, folder), "cannot be used by %s (mode %04o)", agent.HelperUser, stat.Mode&0o7777)
 	}
 	return found, nil
-}
-
-const elsewhere = "keep it in a folder that is root's, such as " + index.Dir
-
-func ownerRemedy(path string, folder bool) string {
-	if folder {
-		return elsewhere
-	}
-	return "chown root:root " + path
-}
-
-// modeRemedy does not tell anybody to close /tmp.
-func modeRemedy(path string, mode uint32) string {
-	if mode&unix.S_ISVTX != 0 {
-		return elsewhere
-	}
-	return "chmod go-w " + path
 }
 
 // letters are those of chmod(1) for bits of a mode.

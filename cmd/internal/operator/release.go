@@ -45,6 +45,9 @@ func (t *tool) release(ctx context.Context, how agent.ReleaseHow) error {
 	if errors.Is(err, agent.ErrRunning) {
 		return fmt.Errorf("%w, and would bind the key again: stop it first (systemctl disable --now latchkeyd)", err)
 	}
+	if err != nil && ctx.Err() != nil {
+		return interrupted(ctx, err, `: what was begun is finished by the next "latchkey release"`)
+	}
 	if released == nil {
 		return err
 	}
@@ -56,21 +59,33 @@ func (t *tool) release(ctx context.Context, how agent.ReleaseHow) error {
 		t.printOpened(released)
 	}
 	t.printKeys(released, !errors.Is(err, agent.ErrKeyNotKept))
+	if err == nil && how.RemoveKeys && released.Password == "off" {
+		fmt.Fprintf(t.stderr, "latchkey: WARNING: %s\n", nobodyGetsIn)
+	}
 	for _, line := range released.HelperLines {
 		fmt.Fprintf(t.stderr, "latchkey: warning: %s still has sshd ask latchkey-authorized-keys, which is not latchkey's to undo: these logons end when that program goes\n", line)
 	}
 	return err
 }
 
+// What is said where nobody may be able to log in.
+const (
+	nobodyGetsIn = "sshd's own configuration has password logon off, so it may be that NOBODY can log in over SSH now: keep this session open until another logon works"
+	notLoaded    = "the running sshd goes on as it was, so it may be that it takes no passwords: keep this session open until another logon works"
+	notKnown     = "it is not known whether sshd takes passwords: keep this session open until another logon works"
+)
+
 // releaseHint adds to an error what it leaves, and what to do.
 func releaseHint(r *agent.Released, how agent.ReleaseHow, err error) error {
 	switch {
-	case err == nil || how.RemoveKeys && how.Force:
-		return err
+	case err == nil:
+		return nil
 	case how.Force && r.Password == "off":
-		return fmt.Errorf("%w\nWARNING: sshd's own configuration has password logon off, so it may be that NOBODY can log in over SSH now: keep this session open until another logon works", err)
+		return fmt.Errorf("%w\nWARNING: %s", err, nobodyGetsIn)
+	case how.Force && r.Listener == sshd.ListenerRunning: // else it would be reloaded
+		return fmt.Errorf("%w\nWARNING: %s", err, notLoaded)
 	case how.Force && r.Password != "on":
-		return fmt.Errorf("%w\nWARNING: sshd could not be asked whether password logon is on: keep this session open until another logon works", err)
+		return fmt.Errorf("%w\nWARNING: %s", err, notKnown)
 	case how.Force:
 		return fmt.Errorf("%w\npassword logon is on in sshd's own configuration", err)
 	case errors.Is(err, agent.ErrKeyNotKept):
@@ -100,7 +115,10 @@ func (t *tool) printKeys(r *agent.Released, logIn bool) {
 	for _, file := range r.Files {
 		if len(file.Kept) > 0 {
 			still := ""
-			if logIn {
+			switch {
+			case logIn && r.Password == "unknown":
+				still = ": sshd could not be asked whether it logs in as " + file.User
+			case logIn:
 				still = ": it still logs in as " + file.User
 			}
 			fmt.Fprintf(t.stdout, "%s: %s stays, as a plain line%s\n", file.KeysFile, strings.Join(file.Kept, ", "), still)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-ssh/latchkey/cmd/internal/latchkeyd"
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
@@ -22,6 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	unix.Umask(0o022) // as the programs do, in whatever shell this runs
 	testscript.Main(m, map[string]func(){
 		"latchkey":  func() { os.Exit(Run(os.Args[1:])) },
 		"latchkeyd": func() { os.Exit(latchkeyd.Run(os.Args[1:])) },

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-ssh/latchkey/agent"
+	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/metadata"
 )
 
@@ -22,6 +25,10 @@ a real sshd, what waits for a restart, and what is wrong. It changes nothing.`,
 }
 
 func (t *tool) status(ctx context.Context) error {
+	if !t.json && t.keepsNoBinding(ctx) {
+		_, err := fmt.Fprintln(t.stdout, noBinding)
+		return err
+	}
 	report, err := t.report(ctx)
 	if err != nil {
 		return err
@@ -31,6 +38,23 @@ func (t *tool) status(ctx context.Context) error {
 	}
 	t.printStatus(report)
 	return nil
+}
+
+const noBinding = "no binding is kept here: there is no state, and latchkeyd does not run; for the key index: latchkey keys check"
+
+// keepsNoBinding tells a bastion: it has an index that somebody has built, and latchkeyd, which
+// does not run, has never left anything. What its endpoint says is of no matter then.
+func (t *tool) keepsNoBinding(ctx context.Context) bool {
+	_, err := os.Lstat(t.below(agent.StateDir + "/state.json"))
+	if _, indexErr := os.Lstat(t.below(index.Users)); indexErr != nil || !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	a, _, err := t.agentAnyway()
+	if err != nil {
+		return false
+	}
+	_, err = a.AskRunning(ctx)
+	return errors.Is(err, agent.ErrNotRunning)
 }
 
 // report is that of the running agent, which may live with an earlier
@@ -93,6 +117,8 @@ func (t *tool) inForce(r *agent.Report) string {
 	switch {
 	case r.InForce == nil:
 		return "nothing yet"
+	case !r.Applied:
+		return t.paint(yellow, "not yet: "+seenWord(*r.InForce))
 	case !r.ThisBoot:
 		return string(r.InForce.State) + ", from before this boot"
 	}
