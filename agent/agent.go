@@ -15,9 +15,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/network"
 	"github.com/latchkey-ssh/latchkey/sshd"
@@ -191,11 +191,11 @@ func (a *Agent) user(b metadata.Binding) string {
 	return a.config.Login.User
 }
 
-// runDir makes the folder for the lock and the socket.
-func (a *Agent) runDir() (string, error) {
-	dir := filepath.Join(a.root, RunDir)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make %s: %w", dir, err)
+// runDir opens the folder for the locks and the socket, and makes it where it is missing.
+func (a *Agent) runDir() (*os.Root, error) {
+	dir, err := tree.MakeFolder(a.root, RunDir, 0o755)
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", RunDir, err)
 	}
 	return dir, nil
 }

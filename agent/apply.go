@@ -37,6 +37,7 @@ type applier struct {
 	opened    bool             // this pass has opened the door, and sshd has loaded that
 	elsewhere []KeysPlace
 	faults    []sshd.Cause
+	kept      []sshd.Cause // what speaks against taking over the command that sshd goes on asking
 }
 
 // apply takes the plan's steps in the one order that is safe for them.
@@ -45,6 +46,9 @@ func (r *applier) apply(ctx context.Context) error {
 	r.closed, r.command = r.plan.world.Files.HoldsClosed(), r.plan.world.Files.Held().Keys
 	r.wasClosed = r.state.Applied.closed() && !r.state.Unfinished && r.plan.world.Files.Closed()
 	r.elsewhere = r.plan.Retire
+	if r.plan.Kept != nil {
+		r.kept = []sshd.Cause{*r.plan.Kept}
+	}
 	var err error
 	if r.plan.Binding.State == metadata.Bound && r.plan.world.NoKeys == nil {
 		err = r.bind(ctx)
@@ -64,12 +68,7 @@ func (r *applier) keepOpening() error {
 		return nil
 	}
 	r.state.Unfinished = false
-	if r.state.Applied != nil {
-		applied := *r.state.Applied
-		applied.PasswordClosed, applied.Layout, applied.Proof = false, "", nil
-		applied.KeysCommand, applied.World = r.command, "" // whatever is found next has to be proved
-		r.state.Applied = &applied
-	}
+	r.state.Applied = r.state.Applied.opened(r.command)
 	return r.state.save(r.agent.root)
 }
 
@@ -111,16 +110,19 @@ func (r *applier) bind(ctx context.Context) error {
 		return err
 	}
 	if !r.askListener(ctx) {
-		return r.unproved(ctx, r.listener.Key == sshd.Unknown)
+		return r.unheard(ctx)
 	}
-	r.works = true
 	if err := r.writeKeys(ctx, WriteKeys, r.plan.Final); err != nil {
 		return err
 	}
-	if !r.leavesFile() {
-		return r.retire(ctx)
+	switch {
+	case r.leavesFile() && r.plan.keepsFile:
+		return r.stayInFile(ctx)
+	case r.leavesFile():
+		return r.handOver(ctx)
 	}
-	return r.handOver(ctx)
+	r.works = true
+	return r.retire(ctx)
 }
 
 // lookAround takes in what writing the keys has changed, such as a folder that
@@ -197,7 +199,10 @@ func (r *applier) subject() sshd.Subject {
 	world := r.plan.world
 	s := sshd.Subject{
 		User: world.Account.Name, UID: world.Account.UID, Groups: world.Account.GroupNames, Home: world.Account.Home,
-		KeysFile: world.Location.Path, Command: world.Command,
+		KeysFile: world.Location.Path,
+	}
+	if r.plan.Policy.Keys.For == s.User {
+		s.Command = r.plan.Policy.Keys
 	}
 	for _, g := range r.plan.grants {
 		if g.refused == nil {
@@ -216,7 +221,7 @@ func (r *applier) prove(ctx context.Context) error {
 		return nil
 	}
 	return r.step(Prove, sshd.DefaultProgram+" -i", func() error {
-		proof, err := r.agent.prove(ctx, r.plan.world, r.plan.Policy, r.subject())
+		proof, err := r.ask(ctx, r.subject())
 		if err != nil {
 			return err
 		}
@@ -230,6 +235,15 @@ func (r *applier) prove(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// ask asks a real sshd about the configuration as it would be.
+func (r *applier) ask(ctx context.Context, subject sshd.Subject) (*sshd.Proof, error) {
+	proof, err := r.agent.prove(ctx, r.plan.world, r.plan.Policy, subject)
+	if err == nil && r.plan.keepsCommand {
+		r.overlookChain(proof)
+	}
+	return proof, err
 }
 
 // isNotYet tells that nothing speaks against the key but nologin(5), which keeps
@@ -332,64 +346,4 @@ func (r *applier) undoPolicy(before, written *sshd.Files) error {
 		return r.agent.sshd.Write(written, before)
 	}
 	return r.agent.sshd.Write(now, now.With(sshd.Policy{}))
-}
-
-// askListener asks the running sshd whether it is as proved: true also when
-// there is none to ask, since it will start with what was proved.
-func (r *applier) askListener(ctx context.Context) bool {
-	good := true
-	_ = r.step(AskListener, r.plan.world.Effective.ListenAddress(), func() error {
-		found, err := r.agent.sshd.Running(ctx, r.plan.world.Effective)
-		r.running = found == sshd.ListenerRunning
-		switch {
-		case err != nil:
-			r.listener = sshd.Answer{Key: sshd.Unknown, Reason: err.Error()}
-		case !r.running:
-			return nil
-		default:
-			r.listener = r.ask(ctx, r.subject().Keys[0])
-		}
-		if good = r.listenerAgrees(); !good {
-			r.faults = append(r.faults, r.listenerCause())
-			r.agent.event(eventProofFailed, r.plan.world, "causes", causeIDs(r.faults))
-		}
-		return err
-	})
-	if !r.running {
-		r.saw("none runs")
-	}
-	return good
-}
-
-// ask asks the running sshd about a key.
-func (r *applier) ask(ctx context.Context, key sshd.PublicKey) sshd.Answer {
-	question := r.question()
-	question.Key = &key
-	return r.agent.network.Ask(ctx, question, true)
-}
-
-func (r *applier) question() sshd.Question {
-	return sshd.Question{
-		Address: r.plan.world.Effective.ListenAddress(),
-		User:    r.plan.world.Account.Name,
-		Key:     &r.subject().Keys[0],
-		HostKey: r.proof.HostKey,
-	}
-}
-
-func (r *applier) listenerAgrees() bool {
-	return r.listener.Key == sshd.Accepted && (!r.plan.Policy.Closed || !r.listener.OffersPassword())
-}
-
-// listenerCause says in which way the listener disagrees with the proof.
-func (r *applier) listenerCause() sshd.Cause {
-	c := sshd.Cause{
-		ID:     "listener-" + string(r.listener.Key),
-		Detail: "the running sshd: " + r.listener.Reason,
-		Remedy: "see its log; restart it if it runs with another configuration file or older options",
-	}
-	if r.listener.Key == sshd.Accepted {
-		c.ID, c.Detail = "listener-offers-password", "the running sshd still offers a password method after its reload"
-	}
-	return c
 }

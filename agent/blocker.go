@@ -59,7 +59,7 @@ var blockers = []struct {
 	id, remedy string
 }{
 	{errHelperMissing, "keys-command-missing", "install it, it comes with latchkey; or set apply.delivery = \"file\" in latchkey.toml"},
-	{errHelperUnsafe, "keys-command-unsafe", "make it and each folder above it root's, and take write permission from group and others: chmod go-w"},
+	{errHelperUnsafe, "keys-command-unsafe", "make each folder above it root's, with no write permission for group and others (chmod go-w), and install it again: it may have been changed"},
 	{errHelperUser, "keys-command-user", "systemd-sysusers, or: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin " + HelperUser},
 	{errChain, "keys-command-chain", "let a global line, or a Match by User and Group alone, name a sound program and its user; or set apply.delivery = \"file\" in latchkey.toml"},
 	{errIndexFolder, "key-index-folder", "make each folder above " + StateDir + " root's, writable by nobody else: chown root, chmod go-w; put a folder in the place of a link"},

@@ -28,7 +28,7 @@ func TestACommandForAGroupThatOnlyADirectoryKnowsIsNotCutOff(t *testing.T) {
 	files := r.sshdFiles()
 
 	outcome := r.pass(bound(t, key), How{})
-	if !hasCause(outcome.Applied.Faults, "keys-command-chain") {
+	if !outcome.Applied.hasFault("keys-command-chain") {
 		t.Errorf("faults %+v, want the command named that would be cut off", outcome.Applied.Faults)
 	}
 	if diff := cmp.Diff(files, r.sshdFiles()); diff != "" {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/network"
 )
@@ -120,21 +121,24 @@ type ConfigError struct{ Text string }
 
 func (e *ConfigError) Error() string { return e.Text }
 
-// LoadConfig reads path and its drop-ins below root. A missing default file
+// LoadConfig reads the file name and its drop-ins below root. A missing default file
 // means defaults; a missing file that was asked for by name is an error.
-func LoadConfig(root, path string) (Config, error) {
+func LoadConfig(root, name string) (Config, error) {
 	config := DefaultConfig()
-	files := []string{filepath.Join(root, path)}
-	dropIns, err := filepath.Glob(filepath.Join(root, path+".d", "*.toml"))
+	files := []string{name}
+	dropIns, err := filepath.Glob(filepath.Join(root, name+".d", "*.toml"))
 	if err != nil {
 		return Config{}, &ConfigError{err.Error()}
 	}
 	slices.Sort(dropIns)
+	for _, found := range dropIns {
+		files = append(files, path.Join(name+".d", filepath.Base(found)))
+	}
 	var read []source
-	for i, file := range append(files, dropIns...) {
-		s, err := config.readFile(file)
+	for i, file := range files {
+		s, err := config.readFile(root, file)
 		if i == 0 && errors.Is(err, fs.ErrNotExist) {
-			if path == DefaultConfigPath {
+			if name == DefaultConfigPath {
 				continue
 			}
 			return Config{}, &ConfigError{fmt.Sprintf("%v; --config is a path below the root", err)}
@@ -157,8 +161,9 @@ type source struct {
 }
 
 // readFile reads one file over c.
-func (c *Config) readFile(file string) (source, error) {
-	text, err := os.ReadFile(file)
+func (c *Config) readFile(root, name string) (source, error) {
+	file := filepath.Join(root, name)
+	text, err := tree.ReadFile(root, name)
 	if err != nil {
 		return source{}, fmt.Errorf("read configuration: %w", err)
 	}

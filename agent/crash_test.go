@@ -21,8 +21,8 @@ import (
 	"github.com/latchkey-ssh/latchkey/metadata"
 )
 
-// Every pass below is made by a process of its own, which is killed by SIGKILL:
-// nothing is cleaned up behind it.
+// Every pass and release below is made by a process of its own, which is killed by
+// SIGKILL: nothing is cleaned up behind it.
 
 // writtenTo are the folders in which an applier works. Each event in one of
 // them is a point at which it can be killed.
@@ -38,6 +38,12 @@ func (r *rig) writtenTo() []string {
 // the folders that it writes to. It tells whether the process was still alive.
 func (r *rig) passKilledAt(n int, seen metadata.Binding) (killed bool) {
 	r.t.Helper()
+	return r.killedAt(n, r.errand(&seen, How{Now: true}))
+}
+
+// killedAt is passKilledAt for any errand.
+func (r *rig) killedAt(n int, cmd *exec.Cmd) (killed bool) {
+	r.t.Helper()
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		r.t.Fatal(err)
@@ -48,7 +54,6 @@ func (r *rig) passKilledAt(n int, seen metadata.Binding) (killed bool) {
 			r.t.Fatal(err)
 		}
 	}
-	cmd := r.errand(&seen, How{Now: true})
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
@@ -80,6 +85,12 @@ func wasKilled(err error) bool {
 // that it starts.
 func (r *rig) passKilledBySSHD(n int, seen metadata.Binding) (killed bool) {
 	r.t.Helper()
+	return r.killedBySSHD(n, r.errand(&seen, How{Now: true}))
+}
+
+// killedBySSHD is passKilledBySSHD for any errand.
+func (r *rig) killedBySSHD(n int, errand *exec.Cmd) (killed bool) {
+	r.t.Helper()
 	r.wrapSSHD(fmt.Sprintf(`case "$*" in *-D*) ;; *)
 	n=0; while read -r line; do n=$((n+1)); done </tmp/sshd-calls
 	[ "$n" -ge %d ] && [ "$PPID" = "$(cat /tmp/applier)" ] && kill -9 "$PPID"
@@ -90,7 +101,7 @@ esac`, n))
 		r.t.Fatal(err)
 	}
 	cmd := exec.Command("sh", "-c", `echo $$ >"$1"; exec "$2"`, "sh", r.Path("/tmp/applier"), program)
-	cmd.Env = r.errand(&seen, How{Now: true}).Env
+	cmd.Env = errand.Env
 	out, err := cmd.CombinedOutput()
 	if err != nil && !wasKilled(err) {
 		r.t.Fatalf("applier: %v\n%s", err, out)
@@ -116,6 +127,7 @@ func noKey(*testing.T, testmachine.Key, testmachine.Key) metadata.Binding {
 	return unbound()
 }
 
+// changes are killed at points of their own each, and together at all there are.
 var changes = []change{
 	{name: "bind", from: noKey, to: firstKey},
 	{name: "rebind", from: firstKey, to: secondKey},
@@ -138,25 +150,22 @@ func TestAPassKilledAnywhereLeavesAWayInAndIsFinishedByTheNext(t *testing.T) {
 			t.Errorf("killed at %d points, want 20 or more", n)
 		}
 	})
-	for _, change := range changes {
-		for _, by := range []string{"file events", "sshd calls"} {
-			t.Run(change.name+" by "+by, func(t *testing.T) {
-				t.Parallel()
-				kill := (*rig).passKilledAt
-				stride := 7
-				if by == "sshd calls" {
-					kill, stride = (*rig).passKilledBySSHD, 1
-				}
-				points.Add(killOften(t, change, kill, stride))
-			})
-		}
+	for i, change := range changes {
+		t.Run(change.name+" by file events", func(t *testing.T) {
+			t.Parallel()
+			points.Add(killOften(t, change, (*rig).passKilledAt, 1+i, 13))
+		})
+		t.Run(change.name+" by sshd calls", func(t *testing.T) {
+			t.Parallel()
+			points.Add(killOften(t, change, (*rig).passKilledBySSHD, 1+i%2, 2))
+		})
 	}
 }
 
-// killOften makes the change again and again, killed at a later point each
-// time, until it comes to its end. Every third time the machine is restarted
+// killOften makes the change again and again, killed at first and then at a later point
+// each time, until it comes to its end. Every third time the machine is restarted
 // before the next pass. It returns how many times it was killed.
-func killOften(t *testing.T, change change, kill func(*rig, int, metadata.Binding) bool, stride int) (times int32) {
+func killOften(t *testing.T, change change, kill func(*rig, int, metadata.Binding) bool, first, stride int) (times int32) {
 	r := newRig(t)
 	r.AuthorizedKeys(testUser)
 	r.WriteFile(keysFile, oddLines, 0o600)
@@ -166,9 +175,9 @@ func killOften(t *testing.T, change change, kill func(*rig, int, metadata.Bindin
 		r.Mkdir(index.Dir, 0o755)
 	}
 	r.StartSSHD()
-	first, second := testmachine.NewKey(t, "ed25519"), testmachine.NewKey(t, "ecdsa-256")
-	from, to := change.from(t, first, second), change.to(t, first, second)
-	for n := 1; ; n, times = n+stride, times+1 {
+	one, other := testmachine.NewKey(t, "ed25519"), testmachine.NewKey(t, "ecdsa-256")
+	from, to := change.from(t, one, other), change.to(t, one, other)
+	for n := first; ; n, times = n+stride, times+1 {
 		r.config.Apply.Delivery = cmp.Or(change.by[0], ByFile)
 		r.pass(from, How{Now: true})
 		if change.between != nil {
@@ -180,7 +189,7 @@ func killOften(t *testing.T, change change, kill func(*rig, int, metadata.Bindin
 			t.Fatalf("killed at %d: %v", n, err)
 		}
 		wayIn := func(when string) {
-			if !r.offersPassword() && !r.logsIn(first) && !r.logsIn(second) {
+			if !r.offersPassword() && !r.logsIn(one) && !r.logsIn(other) {
 				t.Fatalf("killed at %d, %s: no password is offered and no key logs in", n, when)
 			}
 		}
@@ -191,7 +200,7 @@ func killOften(t *testing.T, change change, kill func(*rig, int, metadata.Bindin
 			r.reboot()
 			wayIn("after a restart")
 		}
-		r.wantEnd(to, first, second)
+		r.wantEnd(to, one, other)
 		if !killed {
 			return times
 		}

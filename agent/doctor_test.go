@@ -26,13 +26,25 @@ func (r *rig) doctor(seen metadata.Binding) (names []string, checks []Check) {
 	return names, checks
 }
 
+// observed is a doctor that has looked at the machine, and not checked it yet.
+func (r *rig) observed(seen metadata.Binding) *doctor {
+	r.t.Helper()
+	d := &doctor{agent: r.agent(), state: r.state(), seen: seen}
+	if !d.observe(r.t.Context()) {
+		r.t.Fatalf("the doctor cannot look at the machine: %+v", d.checks)
+	}
+	return d
+}
+
 // answerAsAgent answers on the status socket as latchkeyd does.
 func (r *rig) answerAsAgent(seen metadata.Binding) {
 	r.t.Helper()
 	a := r.agent()
-	if _, err := a.runDir(); err != nil {
+	dir, err := a.runDir()
+	if err != nil {
 		r.t.Fatal(err)
 	}
+	defer dir.Close()
 	listener, err := a.listen()
 	if err != nil {
 		r.t.Fatal(err)

@@ -54,24 +54,24 @@ func TestWhatLatchkeyOwnsIsPutBack(t *testing.T) {
 		},
 		"an administrator empties the drop-in": func(r *rig) { r.WriteFile(dropIn, "", 0o644) },
 	}
+	r, _, key := boundDaemon(t)
+	policy := r.ReadFile(dropIn)
 	for name, drift := range drifts {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r, _, key := boundDaemon(t)
-			policy, first := r.ReadFile(dropIn), r.state().Applied.At
-			drift(r)
-			poll(t, "it is put back and proved", func() bool {
-				text, _ := os.ReadFile(r.Path(dropIn))
-				holds, n := r.blockHolds(key)
-				state := r.state()
-				return holds && n == 1 && string(text) == policy && state.Applied.At.After(first) && !state.Unfinished
-			})
-			r.wantKey(key, true)
-			r.wantPassword(false)
-			if applied := r.state().Applied; len(applied.Faults) > 0 || applied.Proof.Key != "accepted" {
-				t.Errorf("recorded %+v, want a good proof", applied)
-			}
+		first := r.state().Applied.At
+		drift(r)
+		poll(t, name+": it is put back and proved", func() bool {
+			text, _ := os.ReadFile(r.Path(dropIn))
+			holds, n := r.blockHolds(key)
+			state := r.state()
+			return holds && n == 1 && string(text) == policy && state.Applied.At.After(first) && !state.Unfinished
 		})
+		if !r.logsIn(key) {
+			t.Errorf("%s: the key does not log in", name)
+		}
+		r.wantPassword(false)
+		if applied := r.state().Applied; len(applied.Faults) > 0 || applied.Proof.Key != "accepted" {
+			t.Errorf("%s: recorded %+v, want a good proof", name, applied)
+		}
 	}
 }
 

@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"slices"
-	"strings"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/metadata"
@@ -21,8 +19,8 @@ func (r *applier) unproved(ctx context.Context, undecided bool) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case !r.plan.Policy.Closed:
-		return r.setPolicy(ctx, r.openPolicy())
-	case r.plan.Steady:
+		return r.setPolicy(ctx, r.openPolicy(ctx))
+	case r.plan.Steady && (r.wasClosed || !r.closed): // else it is this pass that has closed it
 		if r.closed {
 			r.faults = append(r.faults, stayCause)
 		}
@@ -63,21 +61,8 @@ func (r *applier) fallBack(ctx context.Context, undecided bool) error {
 	case r.wasClosed && r.otherKeysWork(), r.wasClosed && r.olderKeyWorks(ctx):
 		return nil
 	}
-	return r.setPolicy(ctx, r.openPolicy())
+	return r.setPolicy(ctx, r.openPolicy(ctx))
 }
-
-// openPolicy is the policy for a key that is not proved: without what turns passwords
-// off, and without a command that sshd would not run, which would only be in the way
-// of an administrator's own.
-func (r *applier) openPolicy() sshd.Policy {
-	if slices.ContainsFunc(r.faults, isCommands) {
-		return sshd.Policy{}
-	}
-	return r.plan.openPolicy()
-}
-
-// isCommands tells a cause that lies in the command.
-func isCommands(c sshd.Cause) bool { return strings.HasPrefix(c.ID, "keys-command") }
 
 // otherKeysWork tells whether, of several bound keys, those log in that can be used
 // at all.
@@ -98,9 +83,9 @@ func (r *applier) olderKeyWorks(ctx context.Context) bool {
 			subject.Keys = append(subject.Keys, sshd.PublicKey{Type: key.Type, Blob: key.Blob})
 		}
 	}
-	proof, err := r.agent.prove(ctx, r.plan.world, r.plan.Policy, subject)
+	proof, err := r.ask(ctx, subject)
 	if err != nil || !proof.Closes() {
 		return false
 	}
-	return !r.running || r.ask(ctx, subject.Keys[0]).Key == sshd.Accepted
+	return !r.running || r.askRunning(ctx, subject.Keys[0]).Key == sshd.Accepted
 }

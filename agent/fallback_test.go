@@ -234,3 +234,23 @@ func TestAListenerThatCannotBeAskedIsAFaultAndClosesNothing(t *testing.T) {
 		r.wantKey(key, true)
 	})
 }
+
+// TestPasswordsOpenedForTheListenerAreNotClosedByARetry: it runs with an option that no
+// file of its configuration tells of, so that each proof says that the key logs in.
+func TestPasswordsOpenedForTheListenerAreNotClosedByARetry(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.wrapSSHD(`if [ "$1" = -D ] && [ -e /tmp/refuse ]; then set -- -o PubkeyAuthentication=no "$@"; fi`)
+	r.StartSSHD()
+	seen := bound(t, testmachine.NewKey(t, "ed25519"))
+	r.pass(seen, How{})
+	r.StopSSHD()
+	r.WriteFile("/tmp/refuse", "", 0o644)
+	r.SSHDConfig("# something else\n" + testmachine.DefaultSSHDConfig)
+	r.StartSSHD()
+	for _, how := range []How{{Now: true}, {Retry: true}, {Retry: true}} {
+		outcome := r.pass(seen, how)
+		wantFault(t, outcome.Applied.Faults, "listener-refused", "the running sshd")
+		r.wantPassword(true)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -175,11 +176,11 @@ func (p *Plan) explainBounds(proof *sshd.Proof) {
 // localZone is the zone of the instance's local time (localtime(5)), in which its sshd
 // reads times; UTC where it has none.
 func localZone(root string) *time.Location {
-	name := filepath.Join(root, "/etc/localtime")
-	if target, err := os.Readlink(name); err == nil && filepath.IsAbs(target) {
-		name = filepath.Join(root, target) // not this machine's
+	name := "/etc/localtime"
+	if target, err := os.Readlink(filepath.Join(root, name)); err == nil && filepath.IsAbs(target) {
+		name = target // of the instance, not this machine's
 	}
-	data, err := os.ReadFile(name)
+	data, err := tree.ReadFile(root, name)
 	if err != nil {
 		return time.UTC
 	}

@@ -4,13 +4,19 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
-// handOverTime is longer than a logon takes that does not wait for a person.
-const handOverTime = 5 * time.Second
+const (
+	// handOverTime is longer than a logon takes that does not wait for a person.
+	handOverTime = 5 * time.Second
+	// handOverLimit bounds the rest, which nothing cuts short: systemd gives a service
+	// that is to stop 20 s.
+	handOverLimit = 15 * time.Second
+)
 
 // leavesFile tells whether the bound keys are to leave a file for the command alone,
 // under an sshd that runs.
@@ -25,7 +31,8 @@ func (r *applier) isOwnFile(p KeysPlace) bool {
 
 // handOver takes the bound keys out of a file once nobody needs them there: whoever is
 // just logging in met an sshd that did not ask the command yet. All else is done, and is
-// recorded before the wait.
+// recorded before the wait; but not that the keys log in, which the file alone may be the
+// reason for: a listener may run with another configuration than the one that was proved.
 func (r *applier) handOver(ctx context.Context) error {
 	if err := r.step(Record, StateDir+"/"+stateFile, r.record); err != nil {
 		return err
@@ -35,18 +42,53 @@ func (r *applier) handOver(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	// A pass that ended between the file and the answer might leave no way in.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handOverLimit)
+	defer cancel()
 	if err := r.retire(ctx); err != nil {
 		return err
 	}
 	if r.askListener(ctx) {
+		r.works = true
 		return nil
 	}
-	return r.putBack(ctx)
+	return r.backInFile(ctx)
 }
 
-// putBack puts the keys back into the file: the file alone was why the listener took
-// them. It runs with another configuration than the one that was proved.
-func (r *applier) putBack(ctx context.Context) error {
+// unheard is what follows a listener that does not agree with the proof. A hand-over that
+// was cut off may have left it without the file that it needs.
+func (r *applier) unheard(ctx context.Context) error {
+	if r.leavesFile() {
+		return r.backInFile(ctx)
+	}
+	return r.unproved(ctx, r.listener.Key == sshd.Unknown)
+}
+
+// backInFile puts the keys back into the file that they are to leave, where a listener
+// takes them from that alone.
+func (r *applier) backInFile(ctx context.Context) error {
+	err := r.setFiles(ctx, func(there []string) []string {
+		isNew := func(line string) bool { return slices.Contains(r.plan.Final, line) }
+		return slices.Concat(r.plan.Final, slices.DeleteFunc(there, isNew)) // an older one may be the way in
+	})
+	if err == nil && r.askListener(ctx) {
+		return r.stayInFile(ctx)
+	}
+	return errors.Join(err, r.unproved(ctx, r.listener.Key == sshd.Unknown))
+}
+
+// stayInFile leaves the bound keys, and no others, where the listener takes them from.
+func (r *applier) stayInFile(ctx context.Context) error {
+	r.faults = append(slices.DeleteFunc(r.faults, isListeners), ignoresCommand)
+	if err := r.writeKeys(ctx, WriteKeys, r.plan.Final); err != nil {
+		return err
+	}
+	return r.setFiles(ctx, func([]string) []string { return r.plan.Final })
+}
+
+// setFiles changes our lines in the user's files that the keys are to leave, which they
+// do not for now.
+func (r *applier) setFiles(ctx context.Context, change func(there []string) []string) error {
 	for _, place := range r.plan.Retire {
 		if !r.isOwnFile(place) {
 			continue
@@ -55,13 +97,30 @@ func (r *applier) putBack(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.setKeys(ctx, WriteKeys, store, r.plan.Final); err != nil {
+		if !slices.Contains(r.elsewhere, place) {
+			r.elsewhere = append(r.elsewhere, place)
+		}
+		if err := r.setKeys(ctx, WriteKeys, store, change(store.managed())); err != nil {
 			return err
 		}
-		r.elsewhere = append(r.elsewhere, place)
-	}
-	if !r.askListener(ctx) && r.listener.Key == sshd.Refused {
-		return errors.New("the running sshd does not ask the command, nor take the key from its file any more")
 	}
 	return nil
+}
+
+// ignoresCommand is found out by taking the keys out of their file, during which nobody
+// gets in. So it is not tried again before somebody asks for it, or something changes.
+var ignoresCommand = sshd.Cause{
+	ID:     "listener-ignores-command",
+	Detail: "the running sshd takes the key from its file alone, so it stays there: sshd runs with another configuration than its file has",
+	Remedy: "restart sshd, then run \"latchkey apply\"",
+}
+
+// isListeners tells a cause that lies in the running sshd.
+func isListeners(c sshd.Cause) bool { return strings.HasPrefix(c.ID, "listener-") }
+
+// staysInFile tells whether the outcome is that the running sshd takes the keys from
+// their file alone, as long as nothing has changed since.
+func (a *Applied) staysInFile(world *World) bool {
+	return a != nil && a.BootID == world.Boot && a.World == world.Foreign &&
+		slices.ContainsFunc(a.Faults, func(c sshd.Cause) bool { return c.ID == ignoresCommand.ID })
 }

@@ -7,10 +7,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 )
 
 // The folders of the key index that are latchkey's own. The helper has no rights of its
@@ -49,7 +49,7 @@ func openIndexDir(root string) (*os.Root, error) {
 	if err := checkIndexFolders(root); err != nil {
 		return nil, err
 	}
-	dir, err := openFolder(root, path.Dir(StateDir), 0o755)
+	dir, err := tree.MakeFolder(root, path.Dir(StateDir), 0o755)
 	for _, folder := range indexFolders {
 		if err != nil {
 			return nil, err
@@ -59,44 +59,6 @@ func openIndexDir(root string) (*os.Root, error) {
 		_ = above.Close()
 	}
 	return dir, err
-}
-
-// openFolder opens a folder of the instance, and makes it where it is missing. Links are
-// followed, but never out of a root that is not the machine's own.
-func openFolder(root, name string, mode fs.FileMode) (*os.Root, error) {
-	if filepath.Clean(root) == "/" {
-		if err := os.MkdirAll(name, mode); err != nil {
-			return nil, err
-		}
-		return os.OpenRoot(name)
-	}
-	tree, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, err
-	}
-	defer tree.Close()
-	below := strings.TrimPrefix(name, "/")
-	if err := tree.MkdirAll(below, mode); err != nil {
-		return nil, fmt.Errorf("make %s below %s: %w", name, root, err)
-	}
-	folder, err := tree.OpenRoot(below)
-	if err != nil {
-		return nil, fmt.Errorf("open %s below %s: %w", name, root, err)
-	}
-	return folder, nil
-}
-
-// readFile reads a file of the instance, by links as openFolder follows them.
-func readFile(root, name string) ([]byte, error) {
-	if filepath.Clean(root) == "/" {
-		return os.ReadFile(name)
-	}
-	tree, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, err
-	}
-	defer tree.Close()
-	return tree.ReadFile(strings.TrimPrefix(name, "/"))
 }
 
 // openOwn opens a folder that is latchkey's own, by no link, and sets it right.
@@ -152,66 +114,8 @@ func setRight(folder *os.Root, entry fs.FileInfo, mode fs.FileMode) error {
 
 // removeIndex removes the index for good.
 func removeIndex(root string) error {
-	if _, err := os.Lstat(filepath.Join(root, index.Bound)); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	dir, err := openFolder(root, index.Dir, 0o755)
-	if err != nil {
+	if err := tree.Remove(root, index.Bound); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the key index: %w", err)
 	}
-	defer dir.Close()
-	if err := dir.Remove(path.Base(index.Bound)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the key index: %w", err)
-	}
-	opened, err := dir.Open(".")
-	if err != nil {
-		return fmt.Errorf("remove the key index: %w", err)
-	}
-	defer opened.Close()
-	return opened.Sync()
-}
-
-// commandWays are the folders on the way to the indexes and to the helper, each with the
-// entries that lead on. The helper refuses an index, and sshd the helper, for the owner
-// or the mode of any of them.
-func (a *Agent) commandWays() map[string][]string {
-	ways := map[string][]string{}
-	if !a.config.Apply.Delivery.command() {
-		return ways
-	}
-	a.addWay(ways, index.Bound)
-	a.addWay(ways, index.Users)
-	for _, folder := range helperFolders {
-		a.addWay(ways, path.Join(folder, helperName))
-	}
-	return ways
-}
-
-// addWay adds the folders above a file, as they lie, up to the root.
-func (a *Agent) addWay(ways map[string][]string, file string) {
-	name := filepath.Join(a.root, file)
-	if folder, err := filepath.EvalSymlinks(filepath.Dir(name)); err == nil {
-		name = filepath.Join(folder, filepath.Base(name))
-	}
-	for name != "/" && name != filepath.Clean(a.root) {
-		folder := filepath.Dir(name)
-		ways[folder] = joinNames(append([]string{}, ways[folder]...), []string{filepath.Base(name)})
-		name = folder
-	}
-}
-
-// stampIndexes covers what the helper goes by besides the bound keys: owner and mode of
-// the folders on those ways, and the administrator's index.
-func (a *Agent) stampIndexes() any {
-	if !a.config.Apply.Delivery.command() {
-		return nil
-	}
-	seen := map[string][]uint32{}
-	for name := range a.commandWays() {
-		var stat syscall.Stat_t
-		if err := syscall.Stat(name, &stat); err == nil {
-			seen[name] = []uint32{stat.Uid, stat.Mode}
-		}
-	}
-	return []any{seen, lookAtUsersIndex(a.root)}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/internal/testmachine"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 )
 
 // TestAFolderAboveTheIndexThatOthersMayWriteToIsReportedAndNothingWritten: it is not
@@ -123,6 +124,23 @@ func TestNothingElseInTheFoldersOnTheWayWakesTheAgent(t *testing.T) {
 	}
 }
 
+// TestAnIncludedFileIsWatchedAlsoOnTheWayToTheHelper: the folder is watched for an entry
+// of its own already.
+func TestAnIncludedFileIsWatchedAlsoOnTheWayToTheHelper(t *testing.T) {
+	t.Parallel()
+	config := DefaultConfig()
+	config.Apply.Delivery = ByCommand
+	root := t.TempDir()
+	name := filepath.Join(root, config.SSHD.Config)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("Include /usr/local/*.conf\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	folders := New(Options{Root: root, Config: config}).systemFolders()
+	if names, watched := folders[filepath.Join(root, "/usr/local")]; !watched || names != nil {
+		t.Errorf("of /usr/local, %v matters; want all", names)
+	}
+}
+
 // TestNoLinkLeadsOutOfATree: an image whose builder made links must not have this
 // machine's folders changed.
 func TestNoLinkLeadsOutOfATree(t *testing.T) {
@@ -176,7 +194,7 @@ func TestOnTheMachineItselfAFolderMayBeALink(t *testing.T) {
 	if err := errors.Join(os.Mkdir(top+"/data", 0o755), os.Symlink(top+"/data", top+"/lib")); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := openFolder("/", top+"/lib/latchkey", 0o711)
+	dir, err := tree.MakeFolder("/", top+"/lib/latchkey", 0o711)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,13 +49,16 @@ func lookAtIndex(root, user string, others []string) *indexStore {
 // openToAll tells what keeps the helper, which has no rights of its own, from reading
 // an index.
 func openToAll(root, file string) error {
-	for name, wanted := range map[string]fs.FileMode{StateDir: 0o001, index.Dir: 0o001, file: 0o004} {
-		info, err := os.Stat(filepath.Join(root, name))
+	for _, needed := range []struct {
+		name string
+		mode fs.FileMode
+	}{{StateDir, 0o001}, {index.Dir, 0o001}, {file, 0o004}} {
+		info, err := os.Stat(filepath.Join(root, needed.name))
 		if err != nil {
 			return err
 		}
-		if info.Mode()&wanted == 0 {
-			return fmt.Errorf("%s has mode %04o, so %s cannot read the index", name, info.Mode().Perm(), HelperUser)
+		if info.Mode()&needed.mode == 0 {
+			return fmt.Errorf("%s has mode %04o, so %s cannot read the index", needed.name, info.Mode().Perm(), HelperUser)
 		}
 	}
 	return nil
@@ -192,6 +195,19 @@ func (s *indexStore) set(_ context.Context, lines []string) (bool, error) {
 		return true, fmt.Errorf("publish the bound key: it cannot be read as it was written: %w", cmp.Or(now.fault, errIndexChanged))
 	}
 	return true, nil
+}
+
+// usersInIndex are all who have lines in the index; none where it cannot be read.
+func usersInIndex(ctx context.Context, root string) []string {
+	var users []string
+	err := indexer.Users(ctx, filepath.Join(root, index.Bound), func(name string) error {
+		users = append(users, name)
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	return users
 }
 
 var errIndexChanged = errors.New("somebody else has changed it")

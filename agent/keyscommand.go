@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -37,28 +38,11 @@ var (
 func (a *Agent) helper() (string, error) {
 	for _, folder := range helperFolders {
 		name := path.Join(folder, helperName)
-		if _, err := os.Stat(filepath.Join(a.root, name)); err == nil {
+		if _, err := tree.Stat(a.root, name); err == nil {
 			return name, nil
 		}
 	}
 	return "", fmt.Errorf("%w in %s", errHelperMissing, strings.Join(helperFolders, " or "))
-}
-
-// stampHelper covers the helper as a file. It may be replaced, or spoilt, with no
-// change to sshd's configuration.
-func (a *Agent) stampHelper() any {
-	if !a.config.Apply.Delivery.command() {
-		return nil
-	}
-	name, err := a.helper()
-	if err != nil {
-		return nil
-	}
-	info, err := os.Stat(filepath.Join(a.root, name))
-	if err != nil {
-		return nil
-	}
-	return []any{name, info.Size(), info.ModTime().UnixNano(), info.Mode()}
 }
 
 // keysCommand is what sshd is to ask for the logon user's keys: the helper, and after

@@ -193,8 +193,9 @@ func (r *rig) letsIn(key typeKey) (written, in string) {
 // wantTypeDiagnosed: the doctor agrees, and says what to do.
 func (r *rig) wantTypeDiagnosed(seen metadata.Binding, name, in string) {
 	r.t.Helper()
-	_, checks := r.doctor(seen)
-	for _, check := range checks {
+	d := r.observed(seen)
+	d.keyTypes(d.plan()) // the proof is that of the pass
+	for _, check := range d.checks {
 		switch {
 		case check.Name == keyTypeCheck && in == "yes" && check.Result == Pass:
 			return
@@ -202,5 +203,5 @@ func (r *rig) wantTypeDiagnosed(seen metadata.Binding, name, in string) {
 			return
 		}
 	}
-	r.t.Errorf("%s is let in: %s; doctor says %+v", name, in, checks)
+	r.t.Errorf("%s is let in: %s; doctor says %+v", name, in, d.checks)
 }

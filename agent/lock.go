@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,13 +53,18 @@ func (a *Agent) tryLock(name string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	defer dir.Close()
+	file, err := dir.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("take the lock: %w", err)
 	}
 	switch err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case err == nil:
-		return func() { file.Close() }, nil
+		return func() {
+			// A process that is just being started has the descriptor too, for a moment.
+			_ = unix.Flock(int(file.Fd()), unix.LOCK_UN)
+			file.Close()
+		}, nil
 	case errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR):
 		file.Close()
 		return nil, fmt.Errorf("%w: %s is held", ErrBusy, file.Name())

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/network"
 )
@@ -19,13 +21,14 @@ import (
 // instead of running tests.
 const errandEnv = "LATCHKEY_TEST_ERRAND"
 
-// errand is one pass, or without a binding a daemon until SIGTERM, or mischief
-// in a home until SIGKILL.
+// errand is one pass, or a release, or without a binding a daemon until SIGTERM, or
+// mischief in a home until SIGKILL.
 type errand struct {
 	Root     string
 	Config   Config
 	Seen     *metadata.Binding
 	How      How
+	Release  *ReleaseHow
 	Mischief string
 }
 
@@ -34,6 +37,7 @@ type errand struct {
 const atOnce = "4"
 
 func TestMain(m *testing.M) {
+	unix.Umask(0o022) // as the programs do, in whatever shell this runs
 	if len(os.Args) > 1 && os.Args[1] == network.Command {
 		if err := network.ServeInherited(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -67,6 +71,10 @@ func runErrand(text string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	options := Options{Root: e.Root, Config: e.Config}
+	if e.Release != nil {
+		_, err := New(options).Release(ctx, *e.Release)
+		return err
+	}
 	if e.Seen != nil {
 		_, err := New(options).Pass(ctx, *e.Seen, e.How)
 		return err

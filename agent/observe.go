@@ -8,13 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/authkeys/index"
 	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -30,11 +30,9 @@ type World struct {
 	NoKeys    error             // why they could not be looked at; nothing about keys is true then
 	Command   sshd.KeysCommand  // what is to ask for the keys in the index; zero where they are in none
 	NoCommand error             // why sshd cannot be given that command
-	// StrayIndex: there is an index of bound keys, though keys are to go into none. The
-	// helper reads it for whoever asks.
-	StrayIndex bool
-	Files      *sshd.Files
-	Effective  sshd.Config // for a logon from loopback
+	Stray     []KeysPlace       // places with keys of ours, though none are to go there
+	Files     *sshd.Files
+	Effective sshd.Config // for a logon from loopback
 	// Foreign stamps all of it that is not ours. As long as it stays the same, so do
 	// sshd's answers.
 	Foreign string
@@ -75,15 +73,16 @@ func (a *Agent) survey(ctx context.Context, user string, known *Applied) (*World
 		return nil, cmp.Or(w.NoKeys, err)
 	}
 	if w.NoKeys == nil {
-		w.NoKeys = a.surveyKeys(ctx, w)
+		w.NoKeys = a.surveyKeys(ctx, w, known)
 	}
 	return w, nil
 }
 
 // surveyKeys looks at where the keys of the world's account go.
-func (a *Agent) surveyKeys(ctx context.Context, w *World) error {
-	var err error
-	if a.config.Apply.Delivery.file() {
+func (a *Agent) surveyKeys(ctx context.Context, w *World, known *Applied) error {
+	delivery := a.config.Apply.Delivery
+	if delivery.file() {
+		var err error
 		if w.Location, err = a.locate(w.Account, w.Effective); err != nil {
 			return err
 		}
@@ -92,15 +91,31 @@ func (a *Agent) surveyKeys(ctx context.Context, w *World) error {
 			return err
 		}
 		w.Stores = append(w.Stores, store)
+	} else if known == nil {
+		w.Stray = a.strayFile(ctx, w)
 	}
-	if a.config.Apply.Delivery.command() {
+	if delivery.command() {
 		w.Command, w.NoCommand = a.keysCommand(w)
 		w.Stores = append(w.Stores, lookAtIndex(a.root, w.Account.Name, nil))
+	} else if _, err := tree.Lstat(a.root, index.Bound); err == nil {
+		w.Stray = append(w.Stray, indexPlace(w.Account.Name)) // the helper reads it for whoever asks
 	}
-	_, missing := os.Lstat(filepath.Join(a.root, index.Bound))
-	w.StrayIndex = missing == nil && !a.config.Apply.Delivery.command()
 	w.Foreign = a.stampForeign(w)
 	return nil
+}
+
+// strayFile is the keys file, if it has lines of ours, of a time that nothing is recorded
+// of. Nothing else is wanted of it, so it does not matter where it cannot be read.
+func (a *Agent) strayFile(ctx context.Context, w *World) []KeysPlace {
+	location, err := a.locate(w.Account, w.Effective)
+	if err != nil {
+		return nil
+	}
+	store, err := lookAtFile(ctx, location)
+	if err != nil || len(store.managed()) == 0 {
+		return nil
+	}
+	return []KeysPlace{store.place()}
 }
 
 // places are where the keys of the world go.
@@ -166,11 +181,7 @@ func (a *Agent) stampForeign(w *World) string {
 	for _, store := range w.Stores {
 		around = append(around, store.around())
 	}
-	var refused string
-	if w.NoCommand != nil {
-		refused = w.NoCommand.Error()
-	}
-	return stamp(w.SSHD, w.Problems, around, w.Command, refused, a.stampHelper(), a.stampIndexes(), a.config.Apply, a.config.SSHD)
+	return stamp(w.SSHD, w.Problems, around, a.stampCommand(w), a.config.Apply, a.config.SSHD)
 }
 
 // stamp is a digest of values by their JSON.

@@ -51,6 +51,9 @@ type Plan struct {
 	// Blocked is why the keys cannot be brought to where they belong, of a plan that
 	// does no more than open passwords for that.
 	Blocked *sshd.Cause `json:"blocked,omitempty"`
+	// Kept is why sshd goes on asking the command that it asks now, of a plan that brings
+	// other keys to it: the one that is asked for cannot be had.
+	Kept *sshd.Cause `json:"kept_command,omitempty"`
 	// Files are sshd's as they will be.
 	Files *sshd.Files `json:"-"`
 	// Policy is what sshd is to be asked for once the key is proved.
@@ -62,6 +65,10 @@ type Plan struct {
 	// Retire are the places where earlier passes put keys that belong elsewhere by
 	// now.
 	Retire []KeysPlace `json:"-"`
+
+	keepsCommand bool // other keys go on by the command that sshd asks now
+	unexpected   bool // there are places with keys of ours that nothing explains
+	keepsFile    bool // the running sshd is known to take the keys from their file alone
 
 	world  *World
 	grants []grant
@@ -90,16 +97,18 @@ func plan(config *Config, state State, world *World, how How) (*Plan, error) {
 			Keys:   world.Command,
 		}
 		p.setGrants()
-		world.NoKeys = cmp.Or(world.NoKeys, world.NoCommand)
+		p.keepCommand(state)
+		if !p.keepsCommand {
+			world.NoKeys = cmp.Or(world.NoKeys, world.NoCommand)
+		}
 	}
 	p.Files = world.Files.With(p.Policy)
 	if len(p.Refused) > 0 {
 		p.Files = world.Files.With(p.openPolicy())
 	}
 	p.Retire = state.retired(world.places())
-	if world.StrayIndex && !slices.ContainsFunc(p.Retire, KeysPlace.isIndex) {
-		p.Retire = append(p.Retire, indexPlace(world.Account.Name))
-	}
+	unexplained := p.unexplained()
+	p.Retire, p.unexpected = append(p.Retire, unexplained...), len(unexplained) > 0
 	if err := p.readStores(); err != nil {
 		world.NoKeys = cmp.Or(world.NoKeys, err)
 	}
@@ -203,8 +212,9 @@ func (p *Plan) steps(state State, how How) {
 	same := done != nil && !state.Unfinished && done.BootID == p.world.Boot && done.Binding.Same(p.Binding)
 	failed := done != nil && len(done.Faults) > 0
 	untouched := same && done.intact(p)
-	intact := untouched && p.keysAreLeft(failed) && !p.world.StrayIndex && (failed || len(p.Retire) == 0)
+	intact := untouched && p.keysAreLeft(failed) && !p.unexpected && (failed || len(p.Retire) == 0)
 	p.Steady = untouched && !how.Now && p.proved(state.Proven)
+	p.keepsFile = !how.Now && done.staysInFile(p.world)
 	if intact && done.World == p.world.Foreign && !(failed && (how.Now || how.Retry)) {
 		return
 	}

@@ -20,7 +20,7 @@ func (r *applier) record() error {
 	applied := &Applied{
 		Binding: r.plan.Binding, User: world.Account.Name, PasswordClosed: r.closed,
 		BootID: world.Boot, At: time.Now().UTC().Truncate(time.Millisecond),
-		Proof: r.proofRecord(), Faults: r.faults,
+		Proof: r.proofRecord(), Faults: slices.Concat(r.faults, r.kept),
 		World: world.Foreign, SSHD: world.SSHD, Effective: world.Effective.Only(rememberedKeywords...),
 	}
 	if applied.Binding.State == metadata.Bound {
@@ -32,7 +32,7 @@ func (r *applier) record() error {
 	if r.closed || r.command != (sshd.KeysCommand{}) {
 		applied.Layout = world.Files.Layout(r.plan.Policy)
 	}
-	if len(r.faults) > 0 && r.agent.stampForeign(world) != world.Foreign {
+	if len(applied.Faults) > 0 && r.agent.stampForeign(world) != world.Foreign {
 		applied.World = "" // it changed while sshd was asked, so what failed is to be proved again
 	}
 	r.state.Applied, r.state.Unfinished = applied, false
@@ -59,6 +59,18 @@ func (r *applier) noteProven() {
 	case r.plan.Binding.State != metadata.Bound:
 		r.state.Proven = nil
 	}
+}
+
+// opened is the outcome once passwords are open and sshd asks that command. Whatever is
+// found next has to be proved.
+func (a *Applied) opened(command sshd.KeysCommand) *Applied {
+	if a == nil {
+		return nil
+	}
+	applied := *a
+	applied.PasswordClosed, applied.Layout, applied.Proof = false, "", nil
+	applied.KeysCommand, applied.World = command, ""
+	return &applied
 }
 
 // rememberedKeywords are what a pass needs of the effective configuration

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -21,9 +19,9 @@ type ReleaseHow struct {
 	Force      bool // all of latchkey's goes, even where the bound key cannot be kept, or sshd not be told
 }
 
-// ErrKeyNotKept: the bound key came in by command, and without the command sshd would
-// not let it in.
-var ErrKeyNotKept = errors.New("the bound key cannot be kept")
+// ErrKeyNotKept: the bound key came in by command, and sshd is not proved to let it in
+// without.
+var ErrKeyNotKept = errors.New("the bound key is not proved to log in without latchkey")
 
 // Released is what giving an instance back came to.
 type Released struct {
@@ -52,14 +50,15 @@ type ReleasedFile struct {
 
 // Release gives the instance back: passwords are open again as sshd's own
 // configuration has them, then the bound key stays as a plain line, or goes, and
-// nothing is remembered. As long as passwords cannot be opened, no key goes: at
-// most they all become plain lines, and the rest can be tried again. A key that
-// came in by command is first put into the keys file; as long as sshd is not proved
-// to take it from there, the command stays, and the error is an [ErrKeyNotKept].
+// nothing is remembered. As long as passwords cannot be opened, no key is touched. A
+// key that came in by command is first put into the keys file; as long as sshd is not
+// proved to take it from there, the command stays, and the error is an
+// [ErrKeyNotKept].
 //
 // With Force neither holds anything up: what can be done is done, and the error
 // says what could not.
 //
+// One that is cut off, wherever that is, leaves a way in, and the next does the rest.
 // An agent must not run.
 func (a *Agent) Release(ctx context.Context, how ReleaseHow) (*Released, error) {
 	free, err := a.claim()
@@ -75,9 +74,7 @@ func (a *Agent) Release(ctx context.Context, how ReleaseHow) (*Released, error) 
 	// A state that cannot be read must not keep anybody's instance.
 	state, _ := loadState(a.root, hardwareID(a.root))
 	r := &release{agent: a, state: state, how: how, out: &Released{Files: []ReleasedFile{}, HelperLines: []string{}}}
-	if files, err := a.sshd.ReadFiles(); err == nil && files.Held().Keys.Validate() == nil {
-		r.held = files.Held().Keys
-	}
+	r.look(ctx)
 	err = r.run(ctx)
 	r.noteHelperLines()
 	return r.out, err
@@ -88,12 +85,135 @@ type release struct {
 	agent     *Agent
 	state     State
 	how       ReleaseHow
-	held      sshd.KeysCommand // what our lines have sshd ask for keys
-	inFile    KeysPlace        // where a key that came in by command was put
-	mustKeep  bool             // any key may be the only way in
+	users     []string         // whose the keys are: the logon user, and whomever else sshd asks the command for
+	held      sshd.KeysCommand // what our lines have sshd ask for a key that is to stay
+	inFile    []KeysPlace      // where such keys are put
+	spoilt    []KeysPlace      // those of them where that came to nothing, which has been said
+	untold    error            // why sshd is not known to be as before latchkey
 	announced bool
 	out       *Released
 }
+
+// look finds out whose keys there are, and the command that is to stay until they are
+// in a file. Files that cannot be read are complained of later.
+func (r *release) look(ctx context.Context) {
+	var held sshd.KeysCommand
+	if files, err := r.agent.sshd.ReadFiles(); err == nil {
+		held = files.Held().Keys
+	}
+	r.users = r.whose(ctx, held)
+	if !r.how.RemoveKeys {
+		r.held = r.whole(held)
+	}
+}
+
+// whose are the users with a key of ours: as is remembered, and as our lines in sshd's
+// files say. Where neither tells, the index does.
+func (r *release) whose(ctx context.Context, held sshd.KeysCommand) []string {
+	var users []string
+	switch {
+	case r.state.Applied != nil:
+		users = append(users, r.state.Applied.User)
+	case r.state.InForce != nil:
+		users = append(users, r.agent.user(*r.state.InForce))
+	}
+	if held.For != "" && held.Validate() == nil && !slices.Contains(users, held.For) {
+		users = append(users, held.For)
+	}
+	if len(users) == 0 {
+		users = usersInIndex(ctx, r.agent.root)
+	}
+	if len(users) == 0 {
+		users = []string{r.agent.config.Login.User}
+	}
+	return users
+}
+
+// whole is the command that our lines hold. Where somebody has changed them into what
+// cannot be kept as it stands, it is the one that was applied, or at least the same for
+// the user alone.
+func (r *release) whole(held sshd.KeysCommand) sshd.KeysCommand {
+	if held.Validate() == nil {
+		return held
+	}
+	if applied := r.state.Applied.command(); applied != (sshd.KeysCommand{}) && applied.Validate() == nil {
+		return applied
+	}
+	held.For = r.users[0]
+	if held.Validate() != nil {
+		return sshd.KeysCommand{}
+	}
+	return held
+}
+
+// run takes the steps in the one order that shuts nobody out: nothing goes that may
+// be the only way in until another is there. The first step that fails is the last,
+// unless it is forced; being interrupted always ends it.
+func (r *release) run(ctx context.Context) error {
+	var errs []error
+	for _, step := range []func(context.Context) error{
+		r.openPasswords, r.keepInFile, r.takeCommandOut, r.releaseFiles, r.forget,
+	} {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		err := step(ctx)
+		errs = append(errs, err)
+		if err != nil && !r.how.Force {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openPasswords takes all but the command out of sshd's configuration.
+func (r *release) openPasswords(ctx context.Context) error {
+	r.untold = r.open(ctx, r.held)
+	if r.how.Force && r.held != (sshd.KeysCommand{}) {
+		return nil // takeCommandOut tries again, and tells
+	}
+	return r.notAsBefore()
+}
+
+// takeCommandOut takes the command out as well, which no key needs any more.
+func (r *release) takeCommandOut(ctx context.Context) error {
+	if r.held == (sshd.KeysCommand{}) {
+		return nil
+	}
+	r.untold = r.open(ctx, sshd.KeysCommand{})
+	return r.notAsBefore()
+}
+
+func (r *release) notAsBefore() error {
+	if r.untold == nil {
+		return nil
+	}
+	return fmt.Errorf("sshd is not as before latchkey: %w", r.untold)
+}
+
+// forget removes the index and what is remembered. An sshd that could not be told
+// may still take the key from the index, and the memory is for another try.
+func (r *release) forget(context.Context) error {
+	var errs []error
+	if r.untold == nil || r.how.RemoveKeys {
+		errs = append(errs, removeIndex(r.agent.root))
+	}
+	if r.untold == nil {
+		errs = append(errs, r.removeState())
+	}
+	return errors.Join(errs...)
+}
+
+func (r *release) removeState() error {
+	err := tree.Remove(r.agent.root, path.Join(StateDir, stateFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget what was applied: %w", err)
+	}
+	return nil
+}
+
+// user is the logon user, as far as it is known which one.
+func (r *release) user() string { return r.users[0] }
 
 // noteHelperLines names the lines in sshd's files, ours aside, that ask the helper.
 // Files that cannot be read have been complained of.
@@ -117,184 +237,4 @@ func asksHelper(command string) bool {
 	return slices.ContainsFunc(strings.Fields(command), func(word string) bool {
 		return path.Base(strings.Trim(word, `"'`)) == helperName
 	})
-}
-
-// run opens passwords first, with the command still there for the key. The command
-// goes once the key is in a file, and our part of the file last.
-func (r *release) run(ctx context.Context) error {
-	force, keep := r.how.Force, r.held
-	if r.how.RemoveKeys {
-		keep = sshd.KeysCommand{}
-	}
-	closed := r.open(ctx, keep)
-	if closed != nil && !force {
-		return r.stillClosed(ctx, closed)
-	}
-	unkept := r.keepInFile(ctx)
-	if unkept != nil && !force {
-		return unkept
-	}
-	if keep != (sshd.KeysCommand{}) {
-		closed = r.open(ctx, sshd.KeysCommand{})
-	}
-	if closed != nil && !force {
-		return r.stillClosed(ctx, closed)
-	}
-	r.mustKeep = closed != nil && !r.how.RemoveKeys
-	left := r.keys(ctx)
-	if unkept != nil && left != nil && strings.Contains(unkept.Error(), left.Error()) {
-		left = nil // it has been said
-	}
-	if left != nil && !force {
-		return left
-	}
-	return errors.Join(unkept, r.end(closed), left)
-}
-
-// stillClosed is the end of a run that could not open passwords.
-func (r *release) stillClosed(ctx context.Context, err error) error {
-	return errors.Join(fmt.Errorf("passwords are not open again, so no key is removed: %w", err), r.keepAll(ctx))
-}
-
-// end removes the index and what is remembered. Where sshd could not be told, it may
-// still take the key from the index, and the memory is for another try.
-func (r *release) end(closed error) error {
-	var errs []error
-	if closed == nil || r.how.RemoveKeys {
-		errs = append(errs, removeIndex(r.agent.root))
-	}
-	if closed == nil {
-		return errors.Join(append(errs, r.forget())...)
-	}
-	return errors.Join(append(errs, fmt.Errorf("sshd is not as before latchkey: %w", closed))...)
-}
-
-// open takes our policy out of sshd's files but for a command to keep, and has the
-// running sshd load that. An earlier run may have been cut off in between.
-func (r *release) open(ctx context.Context, keep sshd.KeysCommand) error {
-	daemon, config := r.agent.sshd, r.agent.config.SSHD.Config
-	daemon.Sweep()
-	r.out.Password = "unknown"
-	files, err := daemon.ReadFiles()
-	if errors.Is(err, fs.ErrNotExist) {
-		return r.openWithoutMain(ctx, err)
-	}
-	if err != nil {
-		return err
-	}
-	next := files.With(sshd.Policy{Keys: keep})
-	differ := !next.Equal(files)
-	load := differ || r.state.Unfinished || r.state.Applied.closed() || r.state.Applied.command() != keep
-	if differ {
-		r.state.Unfinished = true
-		_ = r.state.save(r.agent.root) // to open, no memory is needed
-		if err := daemon.Write(files, next); err != nil {
-			return err
-		}
-		r.out.Opened = true
-	}
-	effective, err := daemon.Effective(ctx, config, sshd.FromLoopback(r.user(), files.Port()))
-	if err == nil {
-		r.out.Password = onOff(effective.AllowsPassword())
-	}
-	if !load {
-		return nil
-	}
-	return r.load(ctx, effective, keep)
-}
-
-// load makes the running sshd, if there is one, load its configuration.
-func (r *release) load(ctx context.Context, effective sshd.Config, keep sshd.KeysCommand) error {
-	if effective == nil {
-		effective = r.remembered()
-	}
-	daemon := r.agent.sshd
-	found, err := daemon.Running(ctx, effective)
-	if err != nil {
-		return err
-	}
-	r.out.Listener = found
-	if found == sshd.ListenerRunning {
-		if err := daemon.Test(ctx, r.agent.config.SSHD.Config); err != nil {
-			return fmt.Errorf("latchkey's part is out of sshd's configuration, but sshd cannot be reloaded: %w", err)
-		}
-		if r.out.Listener, err = daemon.Reload(ctx, effective); err != nil {
-			return err
-		}
-	}
-	r.announce()
-	return r.noteOpen(keep)
-}
-
-// remembered is sshd's effective configuration as far as a pass has noted it.
-func (r *release) remembered() sshd.Config {
-	if r.state.Applied == nil {
-		return nil
-	}
-	return r.state.Applied.Effective
-}
-
-// noteOpen remembers that passwords are open, and which command there still is,
-// should the rest be cut off.
-func (r *release) noteOpen(keep sshd.KeysCommand) error {
-	r.state.Unfinished = false
-	if r.state.Applied == nil {
-		return nil
-	}
-	applied := *r.state.Applied
-	applied.PasswordClosed, applied.KeysCommand = false, keep
-	r.state.Applied = &applied
-	return r.state.save(r.agent.root)
-}
-
-// openWithoutMain takes the drop-in away where sshd's main file is gone: sshd may
-// have been removed before us. One that still runs cannot be told.
-func (r *release) openWithoutMain(ctx context.Context, missing error) error {
-	err := os.Remove(filepath.Join(r.agent.root, sshd.DropIn))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("take the drop-in away: %w", err)
-	}
-	r.out.Opened = err == nil
-	closed := r.out.Opened || r.state.Applied.closed()
-	found, err := r.agent.sshd.Running(ctx, r.remembered())
-	if err != nil {
-		return err
-	}
-	if closed && found == sshd.ListenerRunning {
-		return fmt.Errorf("an sshd runs that cannot be reloaded, and takes no passwords until it is restarted: %w", missing)
-	}
-	return nil
-}
-
-// announce logs that passwords are open, once.
-func (r *release) announce() {
-	if r.announced {
-		return
-	}
-	r.announced = true
-	world := &World{Account: account.Account{Name: r.user()}, Boot: r.state.BootID}
-	if r.state.Applied != nil {
-		world.Location.Path = r.state.Applied.KeysFile
-	}
-	r.agent.event(eventPasswordOpened, world)
-}
-
-// user is the logon user, as far as it is known which one.
-func (r *release) user() string {
-	if r.state.Applied != nil {
-		return r.state.Applied.User
-	}
-	if r.state.InForce != nil {
-		return r.agent.user(*r.state.InForce)
-	}
-	return r.agent.config.Login.User
-}
-
-// forget removes what was remembered.
-func (r *release) forget() error {
-	err := os.Remove(filepath.Join(r.agent.root, StateDir, stateFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget what was applied: %w", err)
-	}
-	return nil
 }

@@ -16,24 +16,18 @@ import (
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
-// keepAll makes plain lines of all keys, unless they were to be removed: that has
-// to wait.
-func (r *release) keepAll(ctx context.Context) error {
-	if r.how.RemoveKeys {
-		return nil
-	}
-	r.mustKeep = true
-	return r.keys(ctx)
-}
-
-// keys takes our block out of every keys file that may have one. The bound keys
-// stay in the first alone: nowhere else are they bound.
-func (r *release) keys(ctx context.Context) error {
+// releaseFiles takes our block out of every keys file that may have one. The bound
+// keys stay in the first, and where they have just been put: nowhere else are they bound.
+func (r *release) releaseFiles(ctx context.Context) error {
 	places, err := r.places(ctx)
 	errs := []error{err}
 	for i, place := range places {
-		keep := func(entry *authkeys.Entry) bool { return r.mustKeep || (i == 0 && r.keeps(entry)) }
-		errs = append(errs, r.releaseFile(ctx, place, keep))
+		first := i == 0 || slices.Contains(r.inFile, place)
+		err := r.releaseFile(ctx, place, func(entry *authkeys.Entry) bool { return r.keeps(place, first, entry) })
+		if err != nil && slices.Contains(r.spoilt, place) {
+			continue // it has been said
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -48,54 +42,75 @@ func (r *release) places(ctx context.Context) ([]KeysPlace, error) {
 			places = append(places, place)
 		}
 	}
-	add(r.inFile)
-	for _, place := range r.state.Applied.places() {
+	for _, place := range slices.Concat(r.inFile, r.state.Applied.places()) {
 		add(place)
 	}
-	world, err := r.agent.survey(ctx, r.user(), r.state.Applied)
-	if err == nil {
+	var unknown error
+	for _, user := range r.users {
+		world, err := r.agent.survey(ctx, user, r.state.Applied)
+		if err != nil {
+			unknown = err
+			continue
+		}
 		location, _ := r.agent.locate(world.Account, world.Effective)
 		add(KeysPlace{location.User, location.Path})
 	}
 	for _, place := range r.state.Elsewhere {
 		add(place)
 	}
-	if len(places) > 0 || errors.Is(err, account.ErrUnknownUser) {
-		err = nil // what is remembered is enough
+	if len(places) > 0 || errors.Is(unknown, account.ErrUnknownUser) {
+		unknown = nil // what is remembered is enough
 	}
-	return places, err
+	return places, unknown
 }
 
-// keepInFile puts a key that came in by command into the keys file, if it is to stay,
-// and proves that sshd takes it from there: once the command is gone, nothing else
-// would let it in.
+// keepInFile puts keys that came in by command into the keys files, if they are to stay,
+// and proves that sshd takes them from there: once the command is gone, nothing else
+// would let them in.
 func (r *release) keepInFile(ctx context.Context) error {
-	inIndex := lookAtIndex(r.agent.root, r.user(), nil).lines()
-	if r.how.RemoveKeys || (r.held == (sshd.KeysCommand{}) && len(inIndex) == 0) {
+	if r.how.RemoveKeys {
 		return nil
 	}
-	lines := r.boundLines(inIndex)
-	if len(lines) == 0 {
-		return nil
+	var errs []error
+	for _, user := range r.users {
+		lines := r.linesToKeep(user)
+		if len(lines) == 0 {
+			continue
+		}
+		place, err := r.putInFile(ctx, user, lines)
+		if err == nil {
+			err = r.proveFile(ctx, place, lines)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w: %s: %w", ErrKeyNotKept, strings.Join(fingerprintsOf(lines), ", "), err))
+		}
 	}
-	err := r.putInFile(ctx, lines)
-	if err == nil {
-		err = r.proveFile(ctx, lines)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrKeyNotKept, strings.Join(fingerprintsOf(lines), ", "), err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// boundLines are the lines of the bound keys that can be used, or, where nothing is
-// remembered, all that are in the index.
-func (r *release) boundLines(inIndex []string) []string {
+// linesToKeep are the lines of a user that may come in by command alone: those of the last
+// way in, and for the logon user of the bound keys that can be used. Where nothing is
+// remembered, they are all that are in the index.
+func (r *release) linesToKeep(user string) []string {
+	inIndex := lookAtIndex(r.agent.root, user, nil).lines()
 	if r.state.InForce == nil {
 		return inIndex
 	}
+	if r.held == (sshd.KeysCommand{}) && len(inIndex) == 0 {
+		return nil
+	}
+	isLogonUser := user == r.user()
 	var lines []string
-	for _, g := range grantsOf(*r.state.InForce, r.user(), time.Now(), localZone(r.agent.root)) {
+	for _, line := range inIndex {
+		f := fingerprintOf(line)
+		if r.isLastWayIn(indexPlace(user), f) && !(isLogonUser && r.isBound(f)) {
+			lines = append(lines, line)
+		}
+	}
+	if !isLogonUser {
+		return lines
+	}
+	for _, g := range grantsOf(*r.state.InForce, user, time.Now(), localZone(r.agent.root)) {
 		if g.refused == nil {
 			lines = append(lines, g.line)
 		}
@@ -103,21 +118,31 @@ func (r *release) boundLines(inIndex []string) []string {
 	return lines
 }
 
-// putInFile makes lines the block of the keys file in which sshd looks. The file is
-// remembered before, so that a later pass knows of the block, should this be cut off.
-func (r *release) putInFile(ctx context.Context, lines []string) error {
-	location, err := r.keysFile(ctx)
+// putInFile makes lines the block of the keys file in which sshd looks for a user's. The
+// file is remembered before, so that a later pass knows of the block, should this be
+// cut off.
+func (r *release) putInFile(ctx context.Context, user string, lines []string) (KeysPlace, error) {
+	location, err := r.keysFile(ctx, user)
 	if err != nil {
-		return err
+		return KeysPlace{}, err
 	}
+	place := KeysPlace{location.User, location.Path}
+	r.inFile = append(r.inFile, place)
+	err = r.setFile(ctx, location, place, lines)
+	if err != nil {
+		r.spoilt = append(r.spoilt, place)
+	}
+	return place, err
+}
+
+func (r *release) setFile(ctx context.Context, location authkeys.Location, place KeysPlace, lines []string) error {
 	store, err := lookAtFile(ctx, location)
 	if err != nil {
 		return err
 	}
 	before := r.state.Elsewhere
-	r.inFile = store.place()
-	if !slices.Contains(before, r.inFile) {
-		r.state.Elsewhere = append(slices.Clone(before), r.inFile)
+	if !slices.Contains(before, place) {
+		r.state.Elsewhere = append(slices.Clone(before), place)
 		if err := r.state.save(r.agent.root); err != nil && !r.how.Force {
 			return err
 		}
@@ -130,29 +155,37 @@ func (r *release) putInFile(ctx context.Context, lines []string) error {
 	return err
 }
 
-// keysFile is the file in which sshd looks for the logon user's keys: now, or, where
-// that cannot be told, as the running sshd was configured last.
-func (r *release) keysFile(ctx context.Context) (authkeys.Location, error) {
-	user, err := account.Lookup(r.agent.root, r.user())
+// keysFile is the file in which sshd looks for a user's keys: now, or, where that cannot
+// be told, as the running sshd was configured last.
+func (r *release) keysFile(ctx context.Context, user string) (authkeys.Location, error) {
+	found, err := account.Lookup(r.agent.root, user)
 	if err != nil {
 		return authkeys.Location{}, err
 	}
-	world, err := r.agent.survey(ctx, r.user(), r.state.Applied)
+	world, err := r.agent.survey(ctx, user, r.state.Applied)
 	if err == nil {
-		return r.agent.locate(user, world.Effective)
+		return r.agent.locate(found, world.Effective)
 	}
 	if known := r.remembered(); known != nil {
-		return r.agent.locate(user, known)
+		return r.agent.locate(found, known)
 	}
 	return authkeys.Location{}, err
 }
 
+var errNotAsked = errors.New("sshd cannot be asked whether it takes it from there")
+
 // proveFile asks sshd whether it takes the keys from the file alone. One that it does
-// not take by the command either loses nothing.
-func (r *release) proveFile(ctx context.Context, lines []string) error {
-	world, err := r.agent.survey(ctx, r.user(), r.state.Applied)
+// not take by the command either loses nothing, nor does any where there is no sshd.
+func (r *release) proveFile(ctx context.Context, place KeysPlace, lines []string) error {
+	world, err := r.agent.survey(ctx, place.User, r.state.Applied)
+	if errors.Is(err, sshd.ErrMissing) {
+		return nil
+	}
+	if err != nil && r.untold != nil {
+		return fmt.Errorf("%s has it now, but %w", place.KeysFile, errNotAsked) // takeCommandOut tells why
+	}
 	if err != nil {
-		return fmt.Errorf("%s has it now, but sshd cannot be asked whether it takes it from there: %w", r.inFile.KeysFile, err)
+		return fmt.Errorf("%s has it now, but %w: %w", place.KeysFile, errNotAsked, err)
 	}
 	for _, line := range lines {
 		entry, err := authkeys.ParseManaged(line)
@@ -163,16 +196,16 @@ func (r *release) proveFile(ctx context.Context, lines []string) error {
 			User: world.Account.Name, UID: world.Account.UID, Groups: world.Account.GroupNames, Home: world.Account.Home,
 			Keys: []sshd.PublicKey{{Type: entry.Type, Blob: entry.Blob}},
 		}
-		if err := r.proveKey(ctx, world, subject); err != nil {
+		if err := r.proveKey(ctx, world, subject, place.KeysFile); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *release) proveKey(ctx context.Context, world *World, subject sshd.Subject) error {
+func (r *release) proveKey(ctx context.Context, world *World, subject sshd.Subject, file string) error {
 	byFile, byCommand := subject, subject
-	byFile.KeysFile, byCommand.Command = r.inFile.KeysFile, r.held
+	byFile.KeysFile, byCommand.Command = file, r.held
 	proof, err := r.proveWithoutIndex(ctx, world, byFile)
 	if err != nil || proof.Key == sshd.Accepted {
 		return err
@@ -187,7 +220,7 @@ func (r *release) proveKey(ctx context.Context, world *World, subject sshd.Subje
 	for _, c := range proof.Causes {
 		why = append(why, c.Detail+" ("+c.Remedy+")")
 	}
-	return fmt.Errorf("%s has it now, but sshd does not take it from there: %s", r.inFile.KeysFile, strings.Join(why, "; "))
+	return fmt.Errorf("%s has it now, but sshd does not take it from there: %s", file, strings.Join(why, "; "))
 }
 
 // proveWithoutIndex asks sshd as it will be without our lines and the index. Lines of
@@ -216,15 +249,36 @@ func fingerprintsOf(lines []string) []string {
 	return all
 }
 
-// keeps tells whether a key of the block stays: one that is bound, or, where
-// nothing is remembered, any.
-func (r *release) keeps(entry *authkeys.Entry) bool {
-	if r.how.RemoveKeys {
+// keeps tells whether a key of the block at a place stays: at the first one a key that
+// is bound, or, where nothing is remembered, any. Where sshd could not be told to open
+// passwords, any key anywhere may be the only way in.
+func (r *release) keeps(place KeysPlace, first bool, entry *authkeys.Entry) bool {
+	switch fingerprint := entry.Fingerprint(); {
+	case r.how.RemoveKeys:
+		return false
+	case r.untold != nil || r.isLastWayIn(place, fingerprint):
+		return true
+	default:
+		return first && r.isBound(fingerprint)
+	}
+}
+
+func (r *release) isBound(fingerprint string) bool {
+	return r.state.InForce == nil || slices.ContainsFunc(r.state.InForce.Keys, func(k metadata.Key) bool {
+		return k.Fingerprint() == fingerprint
+	})
+}
+
+// isLastWayIn tells of a key at a place that it was proved last. One that is bound since
+// and was never proved does not take its place where passwords are not known to be on.
+func (r *release) isLastWayIn(place KeysPlace, fingerprint string) bool {
+	if r.state.InForce == nil || r.state.InForce.State != metadata.Bound || r.out.Password == "on" {
 		return false
 	}
-	return r.state.InForce == nil || slices.ContainsFunc(r.state.InForce.Keys, func(k metadata.Key) bool {
-		return k.Fingerprint() == entry.Fingerprint()
-	})
+	if slices.Contains(r.inFile, place) {
+		place = indexPlace(place.User) // it came from there
+	}
+	return slices.Contains(r.state.Proven.at(place), fingerprint)
 }
 
 // releaseFile takes our block out of one keys file. An account that is gone has

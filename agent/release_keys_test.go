@@ -122,14 +122,13 @@ func (r *rig) wantNotKept(key testmachine.Key, err error, why string) {
 // command, but would not take it from a home that others can write to.
 func TestReleaseLocksNobodyOutWherePasswordsWereOffBefore(t *testing.T) {
 	t.Parallel()
-	const askHelper = "AuthorizedKeysCommand " + helperPath + " %u %U %h %t %k\nAuthorizedKeysCommandUser " + HelperUser + "\n"
 	for name, c := range map[string]struct {
 		delivery Delivery
 		config   string
 	}{
 		"by command":               {ByCommand, ""},
 		"by both":                  {ByBoth, ""},
-		"others ask the index too": {ByCommand, askHelper},
+		"others ask the index too": {ByCommand, helperForAll},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -196,6 +195,9 @@ func TestAForcedReleaseLeavesTheKeyToAnSSHDThatCannotBeTold(t *testing.T) {
 	r.wantKey(key, true)
 	_, err := r.agent().Release(context.Background(), ReleaseHow{Force: true})
 	r.wantNotKept(key, err, bad)
+	if said := strings.Count(err.Error(), "Nonsense"); said != 1 {
+		t.Errorf("sshd's complaint is said %d times, want once: %v", said, err)
+	}
 	if r.exists(dropIn) {
 		t.Error("the drop-in is still there")
 	}

@@ -22,8 +22,11 @@ type Report struct {
 	// InForce is the binding for this boot; Pending waits for the next.
 	InForce *metadata.Binding `json:"in_force,omitempty"`
 	Pending *metadata.Binding `json:"pending,omitempty"`
-	Keys    []KeyReport       `json:"keys,omitempty"`
-	User    string            `json:"user,omitempty"`
+	// Applied tells whether the instance was taken to what is to be in force. All that
+	// follows is about what it was taken to last.
+	Applied bool        `json:"applied"`
+	Keys    []KeyReport `json:"keys,omitempty"`
+	User    string      `json:"user,omitempty"`
 	// KeysFile is where the key is, Password whether passwords are taken as proved.
 	KeysFile string `json:"keys_file,omitempty"`
 	Index    string `json:"index,omitempty"` // the index that the AuthorizedKeysCommand reads
@@ -67,6 +70,7 @@ func (a *Agent) Report(seen metadata.Binding) (*Report, error) {
 	}
 	r.addPending(state, seen)
 	if state.Applied != nil {
+		r.Applied = state.InForce != nil && state.Applied.Binding.Same(*state.InForce)
 		r.addApplied(state.Applied, boot)
 	}
 	if state.Applied != nil && state.Applied.PasswordClosed && !a.policyStands() {

@@ -14,6 +14,7 @@ type outline struct {
 	Password string
 	InForce  metadata.State
 	Pending  metadata.State
+	Applied  bool
 	ThisBoot bool
 	Faults   []string
 }
@@ -24,7 +25,7 @@ func (r *rig) outline(seen metadata.Binding) outline {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s := outline{Password: report.Password, ThisBoot: report.ThisBoot}
+	s := outline{Password: report.Password, Applied: report.Applied, ThisBoot: report.ThisBoot}
 	if report.InForce != nil {
 		s.InForce = report.InForce.State
 	}
@@ -52,7 +53,7 @@ func TestStatusFollowsAnInstanceThroughItsBindings(t *testing.T) {
 	r.wantStatusOf("before any pass", first, outline{Password: "unknown", Pending: metadata.Bound})
 
 	r.pass(first, How{})
-	closed := outline{Password: "off", InForce: metadata.Bound, ThisBoot: true}
+	closed := outline{Password: "off", InForce: metadata.Bound, Applied: true, ThisBoot: true}
 	r.wantStatusOf("once bound", first, closed)
 
 	waiting := closed
@@ -69,7 +70,7 @@ func TestStatusFollowsAnInstanceThroughItsBindings(t *testing.T) {
 	r.wantStatusOf("after a restart, before a pass", first, stale)
 
 	r.pass(unbound(), How{})
-	r.wantStatusOf("once unbound", unbound(), outline{Password: "on", InForce: metadata.Unbound, ThisBoot: true})
+	r.wantStatusOf("once unbound", unbound(), outline{Password: "on", InForce: metadata.Unbound, Applied: true, ThisBoot: true})
 }
 
 // TestStatusNamesAFailureUntilAPassGoesWell: an error is not only in the log.
@@ -94,7 +95,7 @@ func TestStatusNamesAFailureUntilAPassGoesWell(t *testing.T) {
 
 	command("rm", keyFile)(r)
 	r.pass(seen, How{})
-	r.wantStatusOf("after a good pass", seen, outline{Password: "off", InForce: metadata.Bound, ThisBoot: true})
+	r.wantStatusOf("after a good pass", seen, outline{Password: "off", InForce: metadata.Bound, Applied: true, ThisBoot: true})
 }
 
 func TestStatusOfAnotherInstancesEndpointSaysSo(t *testing.T) {
@@ -107,6 +108,6 @@ func TestStatusOfAnotherInstancesEndpointSaysSo(t *testing.T) {
 		t.Fatal("pass for another instance went well, want an error")
 	}
 	r.wantStatusOf("afterwards", other, outline{
-		Password: "on", InForce: metadata.Unbound, ThisBoot: true, Faults: []string{"other-instance"},
+		Password: "on", InForce: metadata.Unbound, Applied: true, ThisBoot: true, Faults: []string{"other-instance"},
 	})
 }

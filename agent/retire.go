@@ -5,13 +5,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/internal/account"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
 
@@ -23,6 +22,15 @@ func (s *State) retired(now []KeysPlace) []KeysPlace {
 	})
 	places = slices.DeleteFunc(places, func(p KeysPlace) bool { return slices.Contains(now, p) })
 	return slices.Compact(places)
+}
+
+// unexplained are the places with keys of ours that are not among those known to go.
+func (p *Plan) unexplained() []KeysPlace {
+	return slices.DeleteFunc(slices.Clone(p.world.Stray), func(stray KeysPlace) bool {
+		return slices.ContainsFunc(p.Retire, func(known KeysPlace) bool {
+			return known == stray || known.isIndex() && stray.isIndex()
+		})
+	})
 }
 
 // places are where the recorded keys went.
@@ -55,11 +63,19 @@ func (r *applier) retire(ctx context.Context) error {
 		left = append(left, place)
 		r.faults = append(r.faults, sshd.Cause{
 			ID: "keys-left-behind", Detail: err.Error(),
-			Remedy: "take the lines between the latchkey marks out of " + place.KeysFile,
+			Remedy: place.remedy(),
 		})
 	}
 	r.elsewhere = left
 	return nil
+}
+
+// remedy is for lines of ours that cannot be taken out.
+func (p KeysPlace) remedy() string {
+	if p.isIndex() {
+		return "mend what keeps " + p.KeysFile + " from being written; or remove it"
+	}
+	return "take the lines between the latchkey marks out of " + p.KeysFile
 }
 
 func (r *applier) retireFrom(ctx context.Context, place KeysPlace) error {
@@ -68,7 +84,7 @@ func (r *applier) retireFrom(ctx context.Context, place KeysPlace) error {
 	}
 	user, err := account.Lookup(r.agent.root, place.User)
 	if errors.Is(err, account.ErrUnknownUser) {
-		if _, gone := os.Lstat(filepath.Join(r.agent.root, place.KeysFile)); errors.Is(gone, fs.ErrNotExist) {
+		if _, gone := tree.Lstat(r.agent.root, place.KeysFile); errors.Is(gone, fs.ErrNotExist) {
 			return nil
 		}
 	}

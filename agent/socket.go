@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 )
 
 // The status socket: whoever connects is sent one Report as JSON.
@@ -26,7 +29,8 @@ var ErrNotRunning = errors.New("no agent runs on this instance")
 
 func (a *Agent) socketPath() string { return filepath.Join(a.root, RunDir, socketName) }
 
-// listen opens the status socket of the agent that has claimed the instance.
+// listen opens the status socket of the agent that has claimed the instance, and so has
+// found that no link leads to another's.
 // One that is left over from an agent that died is taken away.
 func (a *Agent) listen() (net.Listener, error) {
 	path := a.socketPath()
@@ -70,6 +74,10 @@ func answer(ctx context.Context, conn net.Conn, report func(context.Context) (*R
 
 // AskRunning is the report of the agent that runs on the instance.
 func (a *Agent) AskRunning(ctx context.Context) (*Report, error) {
+	_, err := tree.Stat(a.root, path.Join(RunDir, socketName))
+	if _, out := errors.AsType[*tree.LinkError](err); out {
+		return nil, ErrNotRunning // the socket there is another instance's
+	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", a.socketPath())
 	if errors.Is(err, os.ErrPermission) {

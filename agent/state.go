@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/latchkey-ssh/latchkey/internal/atomicfile"
+	"github.com/latchkey-ssh/latchkey/internal/tree"
 	"github.com/latchkey-ssh/latchkey/metadata"
 	"github.com/latchkey-ssh/latchkey/sshd"
 )
@@ -125,7 +125,7 @@ type ProofRecord struct {
 // proved again.
 func loadState(root, hardware string) (State, error) {
 	fresh := State{Version: stateVersion, Hardware: hardware}
-	data, err := readFile(root, path.Join(StateDir, stateFile))
+	data, err := tree.ReadFile(root, path.Join(StateDir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh, nil
 	}
@@ -174,7 +174,7 @@ func (s State) save(root string) error {
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	folder, err := openFolder(root, StateDir, stateDirMode)
+	folder, err := tree.MakeFolder(root, StateDir, stateDirMode)
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
@@ -189,7 +189,7 @@ func (s State) save(root string) error {
 // of its own, such as a container's, has the first word.
 func bootID(root string) (string, error) {
 	const name = "/proc/sys/kernel/random/boot_id"
-	data, err := os.ReadFile(filepath.Join(root, name))
+	data, err := tree.ReadFile(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		data, err = os.ReadFile(name)
 	}
@@ -202,7 +202,7 @@ func bootID(root string) (string, error) {
 // hardwareID names the machine, as far as its firmware tells; "" where it does
 // not, or where only root may know.
 func hardwareID(root string) string {
-	data, err := os.ReadFile(filepath.Join(root, "/sys/class/dmi/id/product_uuid"))
+	data, err := tree.ReadFile(root, "/sys/class/dmi/id/product_uuid")
 	if err != nil {
 		return ""
 	}

@@ -55,7 +55,7 @@ func TestASpoiltIndexOfAnAdministratorsKeepsPasswordsOn(t *testing.T) {
 			spoil(r)
 			before := r.traces(index.Dir)
 			outcome := r.pass(seen, How{})
-			if outcome.Applied.PasswordClosed || !hasCause(outcome.Applied.Faults, usersIndexCheck) {
+			if outcome.Applied.PasswordClosed || !outcome.Applied.hasFault(usersIndexCheck) {
 				t.Errorf("closed %v with %+v, want passwords on, and the index named", outcome.Applied.PasswordClosed, outcome.Applied.Faults)
 			}
 			after := r.traces(index.Dir)

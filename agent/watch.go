@@ -65,8 +65,8 @@ func (w *watch) close() {
 // ones did. Folders below a home are opened with its user's credentials.
 func (w *watch) follow(ctx context.Context, a *Agent, configPath string, outcome *Outcome) {
 	wanted := a.systemFolders()
-	wanted[filepath.Join(a.root, path.Dir(configPath))] = nil
-	wanted[filepath.Join(a.root, configPath+".d")] = nil
+	wanted.add(filepath.Join(a.root, path.Dir(configPath)))
+	wanted.add(filepath.Join(a.root, configPath+".d"))
 	for name, names := range wanted {
 		if err := w.addPath(name, names); err != nil {
 			a.log.Warn("folder is not watched", slog.Any("error", err))
@@ -135,6 +135,17 @@ func nameBelow(folder, file string) []string {
 		rel = dir
 	}
 	return []string{rel}
+}
+
+// entries are folders, each with the entries that matter in it; nil for all.
+type entries map[string][]string
+
+// add adds entries of a folder, or without names all there are.
+func (e entries) add(folder string, names ...string) {
+	if known, ok := e[folder]; ok {
+		names = joinNames(known, names)
+	}
+	e[folder] = names
 }
 
 // joinNames are the entries of either; nil is all.
@@ -212,7 +223,7 @@ func (w *watch) handle(opened *os.File) (string, func(), error) {
 }
 
 // drop ends the watches of folders that nothing depends on any more.
-func (w *watch) drop(wanted map[string][]string) {
+func (w *watch) drop(wanted entries) {
 	for name, f := range w.folders {
 		if _, needed := wanted[name]; !needed {
 			_ = w.notify.Remove(f.handle)
@@ -227,25 +238,18 @@ var etcNames = []string{"passwd", "shadow", "group", "nologin", "localtime", pat
 
 // systemFolders are the folders outside of any home, with the entries that
 // matter in each: sshd's configuration and keys, the account files, nologin(5).
-func (a *Agent) systemFolders() map[string][]string {
-	folders := map[string][]string{
-		filepath.Join(a.root, "/etc"):                         etcNames,
-		filepath.Join(a.root, "/run"):                         {"nologin"},
-		filepath.Join(a.root, path.Dir(a.config.SSHD.Config)): nil,
-		filepath.Join(a.root, path.Dir(sshd.DropIn)):          nil,
-	}
-	for name, names := range a.commandWays() {
-		folders[name] = names
-	}
+func (a *Agent) systemFolders() entries {
+	folders := a.commandWays()
+	folders.add(filepath.Join(a.root, "/etc"), etcNames...)
+	folders.add(filepath.Join(a.root, "/run"), "nologin")
+	folders.add(filepath.Join(a.root, path.Dir(a.config.SSHD.Config)))
+	folders.add(filepath.Join(a.root, path.Dir(sshd.DropIn)))
 	files, err := a.sshd.ReadFiles()
 	if err != nil {
 		return folders
 	}
 	for _, file := range slices.Concat(files.Text().Files, files.Text().Globs) {
-		name := filepath.Join(a.root, path.Dir(file))
-		if _, known := folders[name]; !known {
-			folders[name] = nil
-		}
+		folders.add(filepath.Join(a.root, path.Dir(file)))
 	}
 	return folders
 }

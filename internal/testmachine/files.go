@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/latchkey-ssh/latchkey/internal/overlay"
 )
@@ -21,6 +22,10 @@ func (m *Machine) WriteFile(path, content string, mode fs.FileMode) {
 	name := inside(path)
 	if parent := filepath.Dir(name); !m.exists(parent) {
 		m.Mkdir(parent, 0o755)
+	}
+	if mode&0o111 != 0 { // a child that is just being forked has it open for writing, and it cannot be run then
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 	}
 	err := errors.Join(m.files.WriteFile(name, []byte(content), mode), m.files.Chmod(name, mode))
 	if err != nil {
