@@ -143,6 +143,7 @@ func TestPurgeLeavesNothing(t *testing.T) {
 	before, accounts := i.everything(), i.ReadFile("/etc/passwd")+i.ReadFile("/etc/group")
 	i.install()
 	i.WriteFile("/etc/latchkey/latchkey.toml.d/mine.toml", "[login]\nuser = \"root\"\n", 0o644)
+	i.run("systemctl", "enable", "keypaird.service")
 	i.run("dpkg", "--purge", "latchkey")
 	i.run("rm", "/root/latchkey.deb")
 	if diff := cmp.Diff(before, i.everything()); diff != "" {
@@ -202,7 +203,7 @@ func TestARemovalTakesTheCommandAwayThoughTheKeyCannotBeKept(t *testing.T) {
 	i.WriteFile("/root/key", testmachine.NewKey(t, "ed25519").Line+"\n", 0o600)
 	i.run("latchkey", "keys", "build", "--quiet", "--out", index, "root=/root/key")
 	said := i.run("dpkg", "--remove", "latchkey")
-	for _, want := range []string{"the bound key cannot be kept: SHA256:", "NOBODY", "warning: /etc/ssh/sshd_config:4 ", "By hand:"} {
+	for _, want := range []string{"the bound key is not proved to log in without latchkey: SHA256:", "NOBODY", "warning: /etc/ssh/sshd_config:4 ", "By hand:", "where sshd looks for its user's keys"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the removal does not say %q:\n%s", want, said)
 		}
@@ -230,6 +231,7 @@ func TestTheScriptsOfTheRPM(t *testing.T) {
 		}
 	}
 	script("post", "1") // a first install
+	i.run("systemctl", "enable", "keypaird.service")
 	want("enabled enabled")
 	i.run("id", "latchkey")
 	i.run("systemctl", "disable", "latchkeyd.service")
@@ -242,6 +244,9 @@ func TestTheScriptsOfTheRPM(t *testing.T) {
 	}
 	script("postun", "0")
 	want("disabled disabled")
+	if link := i.run("find", "/etc/systemd/system", "-name", "keypaird.service"); link != "" {
+		t.Errorf("still enabled:\n%s", link)
+	}
 	if left := i.run("find", "/run", "-name", "latchkey*"); left != "" {
 		t.Errorf("there is still\n%s", left)
 	}
