@@ -40,6 +40,9 @@ type Options struct {
 	// Waiting, if not nil, is called some twenty times a second while another build of Out goes
 	// on, whose end is waited for. Its error ends the wait and the build.
 	Waiting func(Wait) error
+	// Begin, if not nil, is called when no other build of Out can go on any more, and before
+	// a source is looked at. Its error ends the build.
+	Begin func() error
 	// Progress, if not nil, is called now and then by one goroutine.
 	Progress func(Progress)
 	// Skipped, if not nil, is called with each line that sshd would skip as well, and
@@ -90,6 +93,11 @@ func Build(ctx context.Context, o Options) (Summary, error) {
 	}
 	defer unlock()
 	atomicfile.Sweep(dir) // what a build that was killed has left, though this one may not come to write
+	if o.Begin != nil {
+		if err := o.Begin(); err != nil {
+			return Summary{}, err
+		}
+	}
 	return buildIn(ctx, dir, o)
 }
 

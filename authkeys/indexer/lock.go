@@ -85,6 +85,10 @@ func tryLock(dir *os.Root, name string) (*os.File, error) {
 // sign puts into the lock who has it, for those who wait. It is a courtesy: on a full disk
 // they do without.
 func sign(lock *os.File) {
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(int(lock.Fd()), &stat); err != nil || stat.Nlink != 1 {
+		return // somebody has made it another name of a file of theirs
+	}
 	if lock.Truncate(0) == nil {
 		_, _ = lock.WriteString(strconv.Itoa(os.Getpid()) + "\n")
 	}

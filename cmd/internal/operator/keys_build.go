@@ -45,8 +45,8 @@ cannot be read, is left out and named; the index is built without it, and the ex
 
 The index is replaced at once: a logon sees all of the old one or all of the new. If
 anything goes wrong, on an interruption, and where no source has a key at all, the old one
-stays. Builds of one index wait for each other, and then read the files; standard input has
-been read to its end before.`,
+stays. Builds of one index wait for each other, and only then read their sources: what was
+built last was read last. One whose standard input does not end holds the others up.`,
 		Example: "  latchkey keys build /etc/ssh/users\n  latchkey keys build git=/srv/git/keys ada=ada.pub --strict\n  print-keys | latchkey keys build git=- --out /var/lib/latchkey/keys/git.index",
 		Args:    takes(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,17 +87,19 @@ func (t *tool) keysBuild(ctx context.Context, args []string, b keysBuild) error 
 	if err != nil {
 		return err
 	}
-	remove, err := t.spoolStdin(ctx, sources)
-	defer remove()
-	if err != nil {
-		return whyNotBuilt(ctx, err, out)
-	}
+	remove := func() {}
+	defer func() { remove() }()
 	report := &buildReport{}
 	defer debug.SetGCPercent(debug.SetGCPercent(50)) // a million files: 1/4 less memory
 	progress, done := t.buildProgress(b.quiet)
 	summary, err := indexer.Build(ctx, indexer.Options{
 		Sources: sources, Out: out, Strict: b.strict, AllowEmpty: b.allowEmpty, AnyMode: b.anyMode, UID: t.uid(),
-		Waiting: t.waitingFor(out, b.wait), Progress: progress, Skipped: report.skipped.add, LeftOut: report.left.add, Warned: report.warn,
+		Waiting: t.waitingFor(out, b.wait),
+		Begin: func() (err error) {
+			remove, err = t.spoolStdin(ctx, sources)
+			return err
+		},
+		Progress: progress, Skipped: report.skipped.add, LeftOut: report.left.add, Warned: report.warn,
 	})
 	done()
 	if !t.json || err != nil {

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -111,8 +112,7 @@ func copyTo(ctx context.Context, name string, from io.Reader) error {
 	}
 	return awaited(ctx, func() error {
 		_, err := io.Copy(file, from)
-		_ = file.Close()
-		return err
+		return errors.Join(err, file.Close())
 	})
 }
 
