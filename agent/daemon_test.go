@@ -139,7 +139,7 @@ func TestALiveDaemonAppliesChangesAsItSeesThem(t *testing.T) {
 	poll(t, "the second key is bound", func() bool { holds, n := r.blockHolds(second); return holds && n == 1 })
 	r.wantKey(first, false)
 	e.bind()
-	poll(t, "passwords are on again", func() bool { return !r.exists(dropIn) })
+	poll(t, "passwords are on again", func() bool { return r.LoginPassword(t, testUser, testPassword) == nil })
 	poll(t, "the key is gone", func() bool { return !r.logsIn(second) })
 	r.wantPassword(true)
 }
