@@ -5,8 +5,10 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,6 +94,30 @@ func TestAPlanThatOnlyOpensPasswordsSaysWhy(t *testing.T) {
 	if err != nil || !p.has(OpenPassword) || p.Blocked == nil || p.Blocked.ID != "keys-command-unsafe" {
 		t.Errorf("plan %+v, %v; want passwords opened, and why", p, err)
 	}
+}
+
+// TestAListenerThatHangsWhenTheFileIsHandedOverLosesNoKey: the keys are put back in time.
+func TestAListenerThatHangsWhenTheFileIsHandedOverLosesNoKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.deliverBy(ByFile)
+	r.withAnotherConfiguration()
+	key := testmachine.NewKey(t, "ed25519")
+	seen := bound(t, key)
+	r.pass(seen, How{})
+	r.config.Apply.Delivery = ByCommand
+	listener, err := strconv.Atoi(strings.TrimSpace(r.ReadFile("/run/sshd.pid")))
+	noError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.agent().Pass(context.Background(), seen, How{})
+		ended <- err
+	}()
+	poll(t, "the command is recorded", func() bool { return r.state().Applied.Index != "" })
+	noError(t, syscall.Kill(listener, syscall.SIGSTOP))
+	noError(t, <-ended)
+	noError(t, syscall.Kill(listener, syscall.SIGCONT))
+	poll(t, "the key logs in", func() bool { return r.logsIn(key) })
 }
 
 // withAnotherConfiguration has the running sshd run with another configuration file than

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 
 	"github.com/latchkey-ssh/latchkey/authkeys"
 	"github.com/latchkey-ssh/latchkey/metadata"
@@ -21,7 +22,8 @@ func (r *applier) unproved(ctx context.Context, undecided bool) error {
 	case !r.plan.Policy.Closed:
 		return r.setPolicy(ctx, r.openPolicy(ctx))
 	case r.plan.Steady && (r.wasClosed || !r.closed): // else it is this pass that has closed it
-		if r.closed {
+		isOther := func(c sshd.Cause) bool { return !isChains(c) } // which keeps no key out
+		if r.closed && slices.ContainsFunc(r.faults, isOther) {
 			r.faults = append(r.faults, stayCause)
 		}
 		return nil

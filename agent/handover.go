@@ -16,6 +16,9 @@ const (
 	// handOverLimit bounds the rest, which nothing cuts short: systemd gives a service
 	// that is to stop 20 s.
 	handOverLimit = 15 * time.Second
+	// askLimit bounds each question to the listener meanwhile, so that there is time to put
+	// the keys back.
+	askLimit = 5 * time.Second
 )
 
 // leavesFile tells whether the bound keys are to leave a file for the command alone,
@@ -48,7 +51,7 @@ func (r *applier) handOver(ctx context.Context) error {
 	if err := r.retire(ctx); err != nil {
 		return err
 	}
-	if r.askListener(ctx) {
+	if r.askSoon(ctx) {
 		r.works = true
 		return nil
 	}
@@ -58,7 +61,7 @@ func (r *applier) handOver(ctx context.Context) error {
 // unheard is what follows a listener that does not agree with the proof. A hand-over that
 // was cut off may have left it without the file that it needs.
 func (r *applier) unheard(ctx context.Context) error {
-	if r.leavesFile() {
+	if r.listener.Key == sshd.Refused && r.leavesFile() {
 		return r.backInFile(ctx)
 	}
 	return r.unproved(ctx, r.listener.Key == sshd.Unknown)
@@ -67,14 +70,25 @@ func (r *applier) unheard(ctx context.Context) error {
 // backInFile puts the keys back into the file that they are to leave, where a listener
 // takes them from that alone.
 func (r *applier) backInFile(ctx context.Context) error {
+	isRefused := r.listener.Key == sshd.Refused
 	err := r.setFiles(ctx, func(there []string) []string {
 		isNew := func(line string) bool { return slices.Contains(r.plan.Final, line) }
 		return slices.Concat(r.plan.Final, slices.DeleteFunc(there, isNew)) // an older one may be the way in
 	})
-	if err == nil && r.askListener(ctx) {
+	switch {
+	case err != nil || !r.askSoon(ctx):
+		return errors.Join(err, r.unproved(ctx, r.listener.Key == sshd.Unknown))
+	case isRefused:
 		return r.stayInFile(ctx)
 	}
-	return errors.Join(err, r.unproved(ctx, r.listener.Key == sshd.Unknown))
+	return nil // it did not answer before, which says nothing of the command
+}
+
+// askSoon is askListener with less patience.
+func (r *applier) askSoon(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	return r.askListener(ctx)
 }
 
 // stayInFile leaves the bound keys, and no others, where the listener takes them from.

@@ -31,13 +31,14 @@ func (p *Plan) heldCommand() sshd.KeysCommand {
 }
 
 // openPolicy is the policy for a key that is not proved: without what turns passwords
-// off. A command of which nothing bad is known comes in the place of none, or of one
-// for the same user.
+// off. A command that lets the key in comes in the place of none, or of one for the same
+// user; one of which nothing bad is known where there is none at all.
 func (r *applier) openPolicy(ctx context.Context) sshd.Policy {
 	none, wanted, held := sshd.KeysCommand{}, r.plan.Policy.Keys, r.plan.heldCommand()
+	isProved := r.proof != nil && r.proof.Key == sshd.Accepted
 	isSound := wanted != none && !slices.ContainsFunc(r.faults, isCommands)
 	switch {
-	case isSound && (held == none || held.For == wanted.For):
+	case isSound && isProved && (held == none || held.For == wanted.For), isSound && held == none && r.hidesNothing():
 		return sshd.Policy{Keys: wanted}
 	case held != none && (r.hidesNothing() || r.letsIn(ctx, held)):
 		return sshd.Policy{Keys: held}
@@ -48,14 +49,15 @@ func (r *applier) openPolicy(ctx context.Context) sshd.Policy {
 // hidesNothing tells whether there is no command but ours that sshd could ask.
 func (r *applier) hidesNothing() bool { return len(r.plan.world.Files.ForeignKeysCommands()) == 0 }
 
-// letsIn tells whether a command that sshd asks now lets a key in that is there for it.
+// letsIn tells whether a command that sshd asks now may let a key in that is there for it:
+// where sshd cannot be asked, nothing speaks against that.
 func (r *applier) letsIn(ctx context.Context, held sshd.KeysCommand) bool {
 	if held == r.plan.Policy.Keys && r.proof != nil && r.proof.Key == sshd.Accepted {
 		return true
 	}
 	candidate, err := r.agent.sshd.Prepare(r.plan.world.Files, sshd.Policy{Keys: held})
 	if err != nil {
-		return false
+		return true
 	}
 	defer func() { _ = r.agent.sshd.Discard() }() // what is left is written over
 	return slices.ContainsFunc(lookAtIndex(r.agent.root, held.For, nil).managed(), func(line string) bool {
@@ -65,7 +67,7 @@ func (r *applier) letsIn(ctx context.Context, held sshd.KeysCommand) bool {
 		}
 		offered := sshd.PublicKey{Type: key.Type, Blob: key.Blob}
 		answer, _ := r.agent.sshd.QueryInetd(ctx, candidate.Command, held.For, &offered)
-		return answer.Key == sshd.Accepted
+		return answer.Key != sshd.Refused
 	})
 }
 

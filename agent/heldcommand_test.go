@@ -61,6 +61,13 @@ func TestAFailedProofDoesNotTakeTheCommandAway(t *testing.T) {
 			r.SSHDConfig("PasswordAuthentication no\n" + r.byGroupOfADirectory())
 			r.reboot()
 		}, nothing},
+		"the same, and sshd cannot be asked, and passwords are left alone": {withoutPasswords, func(r *rig) {
+			r.config.Apply.Password = LeavePassword
+			r.pass(*r.state().InForce, How{})
+			r.SSHDConfig("PasswordAuthentication no\n" + r.byGroupOfADirectory())
+			r.wrapSSHD(`case " $* " in *" -i "*) exit 1;; esac`)
+			r.reboot()
+		}, func(r *rig) { r.wrapSSHD("") }},
 		"the helper fails for a moment after a restart": {withoutPasswords, func(r *rig) {
 			r.spoilHelper()
 			r.reboot()
@@ -96,6 +103,40 @@ func TestAFailedProofDoesNotTakeTheCommandAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestACommandThatIsNotProvedComesInThePlaceOfNoOther: nothing is known against a helper
+// that says nothing.
+func TestACommandThatIsNotProvedComesInThePlaceOfNoOther(t *testing.T) {
+	t.Parallel()
+	const silent = "#!/bin/sh\nexit 0\n"
+	t.Run("latchkey's own", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.deliverBy(ByCommand)
+		r.Run(t, "mv", helperPath, "/usr/local/sbin/")
+		r.SSHDConfig(withoutPasswords)
+		r.StartSSHD()
+		key := testmachine.NewKey(t, "ed25519")
+		r.pass(bound(t, key), How{})
+		r.WriteFile(helperPath, silent, 0o755)
+		if outcome := r.pass(bound(t, key), How{}); !outcome.Applied.hasFault("key-refused") {
+			t.Errorf("faults %+v", outcome.Applied.Faults)
+		}
+		r.wantKey(key, true)
+	})
+	t.Run("an administrator's", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.deliverBy(ByCommand)
+		admins := testmachine.NewKey(t, "ed25519")
+		r.adminScript("/usr/local/bin/keys", admins)
+		r.SSHDConfig("AuthorizedKeysCommand /usr/local/bin/keys\nAuthorizedKeysCommandUser nobody\n" + withoutPasswords)
+		r.StartSSHD()
+		r.WriteFile(helperPath, silent, 0o755)
+		r.pass(bound(t, testmachine.NewKey(t, "ed25519")), How{})
+		r.wantKey(admins, true)
+	})
 }
 
 // TestACommandThatLetsNobodyInIsNotInTheWayOfAnothers: sshd would ask the broken one alone.
@@ -150,6 +191,9 @@ func TestAnotherKeyIsTakenByTheCommandThatIsInPlace(t *testing.T) {
 			for _, key := range []testmachine.Key{second, first} { // and back
 				outcome = r.pass(bound(t, key), How{})
 				wantFault(t, outcome.Applied.Faults, "keys-command-chain", "")
+				if retried, _ := r.agent().Pass(context.Background(), bound(t, key), How{Retry: true}); retried.Applied != nil && retried.Applied.hasFault("passwords-stay-off") {
+					t.Errorf("faults %+v though the key logs in", retried.Applied.Faults)
+				}
 				r.wantKey(first, key == first)
 				r.wantKey(second, key == second)
 			}
