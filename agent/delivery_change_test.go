@@ -26,12 +26,8 @@ const byAddress = testmachine.DefaultSSHDConfig + "Match Address 10.0.0.0/8\n\tA
 
 func TestPasswordsCloseAgainOnceWhatBrokeTheCommandIsMended(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deliverBy(ByCommand)
-	r.StartSSHD()
-	key := testmachine.NewKey(t, "ed25519")
+	r, key := newBoundRig(t, ByCommand)
 	seen := bound(t, key)
-	r.pass(seen, How{})
 	r.Run(t, "chmod", "0777", helperPath)
 	if _, err := r.agent().Pass(context.Background(), seen, How{Now: true}); !errors.Is(err, errHelperUnsafe) {
 		t.Fatalf("pass: %v, want %v", err, errHelperUnsafe)
@@ -51,12 +47,8 @@ func TestADeliveryThatCannotBeHadChangesNothingWhereTheKeyLogsIn(t *testing.T) {
 	for _, before := range []Delivery{ByFile, ByCommand} {
 		t.Run("by "+string(before)+" before", func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			r.deliverBy(before)
-			r.StartSSHD()
-			key := testmachine.NewKey(t, "ed25519")
+			r, key := newBoundRig(t, before)
 			seen := bound(t, key)
-			r.pass(seen, How{})
 			r.config.Apply.Delivery = ByCommand
 			r.SSHDConfig(byAddress)
 			files := r.sshdFiles()
@@ -229,11 +221,7 @@ func TestAnIndexThatNothingExplainsGoesWhereKeysAreDeliveredByFile(t *testing.T)
 
 func TestABlockThatNothingExplainsGoesWhereKeysAreDeliveredByCommand(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deliverBy(ByFile)
-	r.StartSSHD()
-	key := testmachine.NewKey(t, "ed25519")
-	r.pass(bound(t, key), How{})
+	r, key := newBoundRig(t, ByFile)
 	r.config.Apply.Delivery = ByCommand
 	r.remove(StateDir + "/" + stateFile)
 	r.pass(unbound(), How{})
@@ -306,12 +294,8 @@ func TestWhileTheFileIsHandedOverNothingIsUnfinished(t *testing.T) {
 // no command, so it has to find the key in the file. They take three seconds.
 func TestWhoeverIsJustLoggingInWhenTheFileIsHandedOverGetsIn(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deliverBy(ByFile)
-	r.StartSSHD()
-	key := testmachine.NewKey(t, "ed25519")
+	r, key := newBoundRig(t, ByFile)
 	seen := bound(t, key)
-	r.pass(seen, How{})
 	r.config.Apply.Delivery = ByCommand
 	connected, recorded, gotIn := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {

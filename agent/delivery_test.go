@@ -49,6 +49,18 @@ func removeHelper() {
 	}
 }
 
+// newBoundRig is a rig whose sshd runs, and for which a key is bound and delivered in that
+// way.
+func newBoundRig(t *testing.T, delivery Delivery) (*rig, testmachine.Key) {
+	t.Helper()
+	r := newRig(t)
+	r.deliverBy(delivery)
+	r.StartSSHD()
+	key := testmachine.NewKey(t, "ed25519")
+	r.pass(bound(t, key), How{})
+	return r, key
+}
+
 // deliverBy has the machine deliver keys in that way, with the helper and its
 // account in place.
 func (r *rig) deliverBy(delivery Delivery) {
@@ -187,12 +199,8 @@ func TestAnotherKeyReplacesTheOneInTheIndexOnceItIsProved(t *testing.T) {
 // TestTheIndexIsPutBack: whoever spoils it, and in whichever way.
 func TestTheIndexIsPutBack(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deliverBy(ByCommand)
-	r.StartSSHD()
-	key := testmachine.NewKey(t, "ed25519")
+	r, key := newBoundRig(t, ByCommand)
 	seen := bound(t, key)
-	r.pass(seen, How{})
 	for name, spoil := range map[string]func(){
 		"removed":                func() { r.remove(index.Bound) },
 		"emptied":                func() { r.WriteFile(index.Bound, "", 0o644) },
@@ -365,12 +373,8 @@ func TestWhatKeepsTheCommandFromBeingTakenOverLaterOnIsReported(t *testing.T) {
 	for name, c := range notToBeTakenOver {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			r.deliverBy(ByCommand)
-			r.StartSSHD()
-			key := testmachine.NewKey(t, "ed25519")
+			r, key := newBoundRig(t, ByCommand)
 			seen := bound(t, key)
-			r.pass(seen, How{})
 			policy := r.ReadFile(dropIn)
 			c.stage(r)
 			if _, err := r.agent().Pass(context.Background(), seen, How{}); err == nil || blocker(err).ID != c.cause {

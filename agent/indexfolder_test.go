@@ -20,12 +20,8 @@ import (
 // latchkey's, and the index would be refused wherever it is in there.
 func TestAFolderAboveTheIndexThatOthersMayWriteToIsReportedAndNothingWritten(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deliverBy(ByCommand)
-	r.StartSSHD()
-	key := testmachine.NewKey(t, "ed25519")
+	r, key := newBoundRig(t, ByCommand)
 	seen := bound(t, key)
-	r.pass(seen, How{})
 	for _, change := range [][]string{{"chmod", "0777", "/var/lib"}, {"chown", testUser, "/var"}} {
 		r.Run(t, change[0], change[1:]...)
 		before := r.traces(index.Dir)

@@ -77,11 +77,7 @@ func TestReleaseOpensPasswordsAndKeepsTheCommandWhereNoFileKeepsTheKey(t *testin
 	for name, c := range noFileFor {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			r.deliverBy(ByCommand)
-			r.StartSSHD()
-			key := testmachine.NewKey(t, "ed25519")
-			r.pass(bound(t, key), How{})
+			r, key := newBoundRig(t, ByCommand)
 			c.spoil(r)
 			for range 2 {
 				released, err := r.agent().Release(context.Background(), ReleaseHow{})
@@ -159,11 +155,7 @@ func TestReleaseLocksNobodyOutWherePasswordsWereOffBefore(t *testing.T) {
 // be there.
 func TestAKeyThatAReleaseHasPutIntoAFileInVainGoesWithItsUnbinding(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deliverBy(ByCommand)
-	r.StartSSHD()
-	key := testmachine.NewKey(t, "ed25519")
-	r.pass(bound(t, key), How{})
+	r, key := newBoundRig(t, ByCommand)
 	r.Run(t, "chmod", "0777", "/home/"+testUser)
 	_, err := r.agent().Release(context.Background(), ReleaseHow{})
 	r.wantNotKept(key, err, "chmod")
@@ -182,11 +174,7 @@ func TestAKeyThatAReleaseHasPutIntoAFileInVainGoesWithItsUnbinding(t *testing.T)
 // the helper may be gone a moment later.
 func TestAForcedReleaseLeavesTheKeyToAnSSHDThatCannotBeTold(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deliverBy(ByCommand)
-	r.StartSSHD()
-	key := testmachine.NewKey(t, "ed25519")
-	r.pass(bound(t, key), How{})
+	r, key := newBoundRig(t, ByCommand)
 	const bad = "/etc/ssh/sshd_config.d/90-bad.conf"
 	r.WriteFile(bad, "Nonsense yes\n", 0o644)
 	if _, err := r.agent().Release(context.Background(), ReleaseHow{}); err == nil || !strings.Contains(err.Error(), bad) {

@@ -33,11 +33,7 @@ func TestAnInterruptedReleaseGoesNoFurther(t *testing.T) {
 		for _, how := range []ReleaseHow{{}, {Force: true}, {RemoveKeys: true}, {Force: true, RemoveKeys: true}} {
 			t.Run(fmt.Sprintf("%s %+v", by, how), func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t)
-				r.deliverBy(by)
-				r.StartSSHD()
-				key := testmachine.NewKey(t, "ed25519")
-				r.pass(bound(t, key), How{})
+				r, key := newBoundRig(t, by)
 				r.Run(t, "mkfifo", "/tmp/never")
 				r.wrapSSHD(`case "$*" in *-T*) >/tmp/asked; exec cat /tmp/never;; esac`)
 				ctx, interrupt := context.WithCancel(t.Context())
@@ -214,12 +210,8 @@ func TestAnAgentThatIsStartedAgainBindsWhatAReleaseHadOpened(t *testing.T) {
 	for _, by := range []Delivery{ByCommand, ByBoth} {
 		t.Run(string(by), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			r.deliverBy(by)
-			r.StartSSHD()
-			key := testmachine.NewKey(t, "ed25519")
+			r, key := newBoundRig(t, by)
 			seen := bound(t, key)
-			r.pass(seen, How{})
 			r.Run(t, "chmod", "0777", "/home/"+testUser)
 			_, err := r.agent().Release(context.Background(), ReleaseHow{})
 			r.wantNotKept(key, err, "chmod")
